@@ -1,1 +1,323 @@
-//! (empty yet)
+//! What `config.json` means on this host: everything between clone and exec, as data. Pure: no I/O, no system call.
+//!
+//! A [`Plan`] is an ordered list of [`Step`]s, each with the field of `config.json` that asked for it. The parent compiles
+//! it, the child runs it in a loop (`sandbox::steps`), `onggi plan` prints it. `create`, `run` and `exec` are different plans.
+//!
+//! What the child still decides itself, because only it can see it, is this closed list: whether a path inside the
+//! assembled root is a directory, a file or absent (mount points, masked and read-only paths, `/proc/kcore`), the mode of
+//! a directory that a tmpfs covers, the home directory in the container's /etc/passwd, which PATH candidate exists, and
+//! whether `mknod` is allowed (else the host's node is bound).
+
+pub mod build;
+pub mod mounts;
+pub mod namespaces;
+pub mod options;
+pub mod process;
+pub mod rootfs;
+pub mod show;
+pub mod values;
+
+#[cfg(test)]
+mod golden;
+
+pub use build::{Request, compile};
+pub use namespaces::Namespaces;
+
+use crate::sys::creds::Caps;
+use crate::sys::mount::Attrs;
+use crate::sys::process::{Pointers, SchedAttr};
+use std::ffi::CString;
+
+/// Everything that is done to bring a container to life.
+#[derive(Debug)]
+pub struct Plan {
+    /// Namespaces to make in the clone, and the ones that the parent enters around it.
+    pub namespaces: Namespaces,
+    /// Where the container is counted and limited; `None` runs it in the caller's cgroup.
+    pub cgroup: Option<crate::cgroup::Setup>,
+    /// What is opened before the clone (or, unprivileged, as the child's [`Action::Opens`]).
+    pub opens: Vec<Open>,
+    /// What the child does, in order.
+    pub steps: Vec<Step>,
+    /// What the user should know and need not stop for; shown at log level `warning`.
+    pub warnings: Vec<String>,
+    /// Arguments of the program.
+    pub argv: Pointers,
+    /// Environment of the program.
+    pub envp: Pointers,
+    /// The network devices to move in, host name -> name in the container.
+    pub net_devices: Vec<(String, String)>,
+}
+
+/// One thing to do, and the field of `config.json` that asked for it (a JSON pointer, or empty: what every container gets).
+#[derive(Debug)]
+pub struct Step {
+    /// JSON pointer.
+    pub field: String,
+    /// What to do.
+    pub action: Action,
+}
+
+/// Which entry of [`Plan::opens`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot(pub usize);
+
+/// A thing of the host that is opened before the child loses sight of the host.
+#[derive(Debug)]
+pub struct Open {
+    /// JSON pointer.
+    pub field: String,
+    /// Its path on the host.
+    pub path: CString,
+    /// How it is opened.
+    pub what: What,
+}
+
+/// How a thing of the host is opened.
+#[derive(Debug)]
+pub enum What {
+    /// A namespace, of this `CLONE_NEW*` kind.
+    Namespace(u64),
+    /// A detached clone of the mount there, with its final attributes.
+    Tree(Tree),
+    /// The same of the host's null device, verified to be character device 1:3 (CVE-2025-31133).
+    Null,
+}
+
+/// A detached clone of a mount.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// With everything mounted below.
+    pub recursive: bool,
+    /// Do not follow a link in the last component.
+    pub nofollow: bool,
+    /// If the source is a link, make the same link instead of a mount (annotation-free extension of crun).
+    pub copy_symlink: bool,
+    /// Must be procfs: it goes onto /proc.
+    pub must_be_proc: bool,
+    /// Changes of the top mount.
+    pub attrs: Attrs,
+    /// Changes of the whole tree (`r*` options).
+    pub recursive_attrs: Attrs,
+    /// Propagation changes in order: type, recursively.
+    pub propagation: Vec<(u64, bool)>,
+    /// The id mapping to show it with.
+    pub idmap: Option<Idmap>,
+}
+
+/// The id mapping of an idmapped mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idmap {
+    /// On the whole tree (`ridmap`).
+    pub recursive: bool,
+    /// Mappings of user ids.
+    pub uids: Vec<IdRange>,
+    /// Mappings of group ids.
+    pub gids: Vec<IdRange>,
+}
+
+/// A line of uid_map or gid_map: `count` ids from `inside` in the namespace are `outside` outside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdRange {
+    /// First id inside.
+    pub inside: u32,
+    /// First id outside.
+    pub outside: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Where the child waits for the parent. The parent walks the same list, so both agree by construction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pause {
+    /// Until the parent has written the id maps.
+    Mapped,
+    /// Says that the mounts are there; until the parent has run the prestart and createRuntime hooks and moved devices.
+    Mounted,
+    /// Says that it is ready; until the parent has made that known on disk (or is gone: then so is the child).
+    Created,
+}
+
+/// Everything that the child can do.
+#[derive(Debug)]
+pub enum Action {
+    /// Give these ignored signals their default action and unblock all.
+    Signals(Vec<i32>),
+    /// Become undumpable.
+    Undumpable,
+    /// Enter the namespace in the slot, of this `CLONE_NEW*` kind.
+    Join(Slot, u64),
+    /// Fork once more, into new namespaces of these kinds: a PID namespace belongs to the user namespace it is made in.
+    Fork(u64),
+    /// Leave for new namespaces of these kinds.
+    Unshare(u64),
+    /// Wait for the parent.
+    Pause(Pause),
+    /// Take these ids inside the new user namespace.
+    Identity { uid: u32, gid: u32 },
+    /// Start a session.
+    NewSession,
+    /// Join a new session keyring of this name.
+    Keyring(CString),
+    /// Mount a private procfs, attached nowhere, for writes that must not be redirected (CVE-2019-16884, CVE-2025-52881).
+    OpenProc,
+    /// Write a file of that procfs.
+    WriteProc { path: CString, value: CString },
+    /// Bring the loopback device up.
+    Loopback,
+    /// Cut mount propagation between host and container, on the whole tree.
+    Propagation(Attrs),
+    /// Make the mount that the rootfs lies on private: pivot_root refuses a shared parent.
+    PrivateParent(CString),
+    /// Open [`Plan::opens`] here, where the parent may not.
+    Opens,
+    /// Clone the rootfs onto itself and hold it.
+    Root { path: CString, private: bool },
+    /// Mount something in the root.
+    Mount(Mount),
+    /// Make a device node.
+    Device(Device),
+    /// Make a link, unless the name is taken.
+    Symlink { path: CString, target: CString, replace: bool, only_if: Option<CString> },
+    /// Make a pseudo-terminal, hand its master out and make its slave the standard streams.
+    Console { rows: u16, columns: u16, uid: u32 },
+    /// Run hooks in the container's namespaces.
+    Hooks(Vec<ChildHook>),
+    /// Make the rootfs the root and let the old one go.
+    Pivot { old_root_shared: bool },
+    /// The same by moving the mount and chroot (`--no-pivot`).
+    MoveRoot,
+    /// Set the propagation of the new root.
+    RootPropagation(Attrs, bool),
+    /// Make the root mount read-only.
+    ReadonlyRoot,
+    /// Hide a path, if it is there.
+    Mask(CString),
+    /// Make a path read-only, if it is there.
+    Readonly(CString),
+    /// Set the host name.
+    Hostname(CString),
+    /// Set the NIS domain name.
+    Domainname(CString),
+    /// Set the file mode creation mask.
+    Umask(u32),
+    /// Set a resource limit.
+    Rlimit { resource: u32, soft: u64, hard: u64 },
+    /// Set the scheduling policy.
+    Scheduler(SchedAttr),
+    /// Set the I/O priority.
+    IoPriority(u32),
+    /// Set the execution domain.
+    Personality(u64),
+    /// Set the memory policy; a bit a node.
+    MemoryPolicy { mode: u32, nodes: Vec<u64> },
+    /// Make the working directory if it is missing.
+    MakeWorkingDirectory(CString),
+    /// Enter the working directory as the user, and verify that it is inside.
+    WorkingDirectory(CString),
+    /// Set no_new_privs and read it back.
+    NoNewPrivileges,
+    /// Replace the n-th entry of the environment by `HOME=` of the user in the container's /etc/passwd.
+    Home { entry: usize, uid: u32 },
+    /// Give pipes and files on the standard streams to the user.
+    StdioOwner { uid: u32, gid: u32 },
+    /// Take every capability but these out of the bounding set.
+    Bounding(u64),
+    /// Set the supplementary groups.
+    Groups(Vec<u32>),
+    /// Become the user, keeping the permitted capabilities for the next step.
+    User { uid: u32, gid: u32, keep: bool },
+    /// Set the capability sets, read all five back.
+    Capabilities { caps: Caps, ambient: u64, bounding: u64 },
+    /// Find the program: the first candidate that the user may execute.
+    Program { name: CString, candidates: Vec<CString> },
+    /// Load the system call filter.
+    Seccomp(crate::seccomp::Filter),
+    /// Wait for `start`.
+    Start,
+    /// Mark all descriptors from this one on close-on-exec.
+    CloseFrom(u32),
+    /// Run the program.
+    Exec,
+}
+
+/// A mount in the container.
+#[derive(Debug)]
+pub struct Mount {
+    /// What is mounted.
+    pub source: Source,
+    /// Where, inside the root.
+    pub target: CString,
+    /// The target must be a directory, by no link (proc and sysfs; CVE-2019-19921).
+    pub strict: bool,
+    /// The target may lie on the container's procfs (the list of lxcfs files).
+    pub may_cover_proc: bool,
+    /// Do not follow a link in the target's last component.
+    pub nofollow: bool,
+    /// This is the container's devpts: the console comes from it.
+    pub is_devpts: bool,
+}
+
+/// What is mounted.
+#[derive(Debug)]
+pub enum Source {
+    /// A tree opened before.
+    Tree(Slot),
+    /// A new file system.
+    Filesystem(Filesystem),
+    /// Nothing new: change the mount that is there.
+    Remount(Attrs),
+}
+
+/// A new file system.
+#[derive(Debug, Default)]
+pub struct Filesystem {
+    /// Its type.
+    pub kind: CString,
+    /// fsconfig parameters in order: key, and value unless a flag.
+    pub parameters: Vec<(CString, Option<CString>)>,
+    /// `MOUNT_ATTR_*`.
+    pub attrs: u64,
+    /// Propagation changes in order: type, recursively.
+    pub propagation: Vec<(u64, bool)>,
+    /// Take the mode of the directory it covers (tmpfs without `mode=`).
+    pub inherit_mode: bool,
+    /// Copy what the directory holds into it (`tmpcopyup`).
+    pub copy_up: bool,
+}
+
+/// A device node.
+#[derive(Debug)]
+pub struct Device {
+    /// Inside the root.
+    pub path: CString,
+    /// Kind and permission bits.
+    pub mode: u32,
+    /// Device number.
+    pub dev: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The host's node, to be bound: a user namespace cannot make device nodes.
+    pub host: Option<Slot>,
+}
+
+/// A hook that the child runs itself.
+#[derive(Debug)]
+pub struct ChildHook {
+    /// JSON pointer.
+    pub field: String,
+    /// Program.
+    pub path: CString,
+    /// Arguments.
+    pub argv: Pointers,
+    /// Environment, exactly.
+    pub envp: Pointers,
+    /// Milliseconds.
+    pub timeout: Option<i32>,
+    /// The container's state in JSON, before and after the number of `pid`.
+    pub state: (Vec<u8>, Vec<u8>),
+    /// Where it runs: the bundle, while that can still be reached.
+    pub cwd: Option<CString>,
+}

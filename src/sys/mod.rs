@@ -5,9 +5,29 @@
 //! `OwnedFd` and close-on-exec, always.
 #![allow(unsafe_code)]
 
+pub mod clone;
+pub mod creds;
+pub mod dirent;
+pub mod elf;
+pub mod fs;
+pub mod inroot;
+pub mod mount;
+pub mod process;
+pub mod shared;
+pub mod vfs;
+pub mod xattr;
+
 use nix::errno::Errno;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Turns the -1/errno of a raw call into a result.
 pub(crate) fn check(ret: libc::c_long) -> nix::Result<libc::c_long> {
     if ret == -1 { Err(Errno::last()) } else { Ok(ret) }
+}
+
+/// Takes ownership of the descriptor that a raw call returned.
+pub(crate) fn check_fd(ret: libc::c_long) -> nix::Result<OwnedFd> {
+    let n = i32::try_from(check(ret)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel just returned this descriptor and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(n) })
 }

@@ -1,0 +1,137 @@
+//! The child: a loop over the plan's steps, a report when one fails, exec at the end. No parsing, no allocation, no
+//! formatting, no locks, no exit handlers: what it needs was made by the parent before the clone.
+
+use super::open::Opened;
+use super::report::{Detail, Kind, Report};
+use super::steps;
+use crate::plan::{Pause, Plan};
+use crate::sys::{fs, process};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What the child was given before the clone.
+pub struct Inheritance {
+    /// The child's end of the channel to the parent.
+    pub channel: OwnedFd,
+    /// Opened things, by slot; empty where [`crate::plan::Action::Opens`] will fill them.
+    pub slots: Vec<Opened>,
+    /// The FIFO that `start` writes, and the one that it reads the result from; absent in `run`.
+    pub start: Option<(OwnedFd, OwnedFd)>,
+    /// Where the master of the pseudo-terminal goes.
+    pub console: Option<OwnedFd>,
+    /// Room for `HOME=...`, made before the clone and never freed.
+    pub home: &'static mut [u8],
+    /// A word shared with the parent, which learns of the seccomp listener there while the child may be unable to speak.
+    pub listener: Option<crate::sys::shared::Word>,
+}
+
+/// The child's state while it walks the plan.
+pub struct Child {
+    pub(super) given: Inheritance,
+    /// Inside the container: the root of the assembled tree.
+    pub(super) root: Option<OwnedFd>,
+    /// A private procfs.
+    pub(super) proc: Option<OwnedFd>,
+    /// The container's devpts.
+    pub(super) devpts: Option<OwnedFd>,
+    /// The attached mount that masks directories, to be cloned for the next.
+    pub(super) mask_dir: Option<OwnedFd>,
+    /// True once the null device masks a file and its slot can be cloned.
+    pub(super) null_attached: bool,
+    /// The working directory could not be entered yet.
+    pub(super) cwd_pending: bool,
+    /// Which candidate of the program step it is.
+    pub(super) program: usize,
+    /// True once `start` has said go: reports go to it.
+    started: bool,
+}
+
+/// Why a step failed.
+pub struct Fail(pub Report);
+
+impl Fail {
+    /// A failed system call.
+    pub fn call(name: &str, errno: Errno) -> Self {
+        Self(Report::new(Kind::Failed, 0, errno as i32).call(name))
+    }
+
+    /// Our own refusal, in static words.
+    pub fn refused(words: &str) -> Self {
+        Self(Report::new(Kind::Failed, 0, 0).detail(Detail::Refused, words.as_bytes()))
+    }
+}
+
+/// Names the system call of a failure.
+pub trait Call<T> {
+    /// `name` is the call's.
+    fn call(self, name: &'static str) -> Result<T, Fail>;
+}
+
+impl<T> Call<T> for nix::Result<T> {
+    fn call(self, name: &'static str) -> Result<T, Fail> {
+        self.map_err(|e| Fail::call(name, e))
+    }
+}
+
+/// Runs the plan from its first step to exec. The parent that reads the reports sees a step number with each.
+pub fn run(mut plan: Plan, given: Inheritance) -> ! {
+    let mut child = Child {
+        given,
+        root: None,
+        proc: None,
+        devpts: None,
+        mask_dir: None,
+        null_attached: false,
+        cwd_pending: false,
+        program: 0,
+        started: false,
+    };
+    let mut n = 0;
+    loop {
+        let number = u32::try_from(n).unwrap_or(u32::MAX);
+        match steps::run(&mut child, &mut plan, n, number) {
+            Ok(()) => n += 1,
+            Err(Fail(mut report)) => {
+                report.step = number;
+                // If nobody reads any more there is nobody to tell.
+                let _gone = report.send(child.report_to());
+                process::exit_now(1);
+            }
+        }
+    }
+}
+
+impl Child {
+    /// Where a failure is told: to the creator, and after `start` has said go, to it.
+    fn report_to(&self) -> BorrowedFd<'_> {
+        match &self.given.start {
+            Some((_, result)) if self.started => result.as_fd(),
+            _ => self.given.channel.as_fd(),
+        }
+    }
+
+    /// Waits for the parent. End of file means that it is gone before it could commit: then this process must not live on.
+    pub(super) fn pause(&self, pause: Pause, number: u32) -> Result<(), Fail> {
+        if pause != Pause::Mapped {
+            Report::new(Kind::Reached, number, 0).send(self.given.channel.as_fd()).call("write")?;
+        }
+        match fs::read_full(self.given.channel.as_fd(), &mut [0; 1]) {
+            Ok(1) => Ok(()),
+            _ => process::exit_now(1),
+        }
+    }
+
+    /// Waits until `start` writes. The child holds the FIFO open for reading and writing, so this is one quiet read(2)
+    /// that ends for no other reason.
+    pub(super) fn wait_for_start(&mut self) -> Result<(), Fail> {
+        let Some((start, _)) = &self.given.start else { return Ok(()) };
+        fs::read_full(start.as_fd(), &mut [0; 1]).call("read")?;
+        self.started = true;
+        Ok(())
+    }
+
+    /// The root of the assembled tree.
+    pub(super) fn root(&self) -> Result<BorrowedFd<'_>, Fail> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or_else(|| Fail::call("openat2", Errno::EBADF))
+    }
+}

@@ -1,0 +1,90 @@
+//! Opens what a plan lists of the host: namespaces, and mount trees as detached clones with their final attributes, so
+//! that a mount is never visible without its flags and nothing is ever mounted in the host's namespace. Run by the parent
+//! before the clone, or by the child where the parent may not; therefore without allocation.
+
+use super::child::{Call, Fail};
+use crate::plan::{Open, Tree, What};
+use crate::sys::mount::{self, Attrs};
+use crate::sys::{fs, inroot};
+use nix::errno::Errno;
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What came of an [`Open`].
+#[derive(Debug)]
+pub enum Opened {
+    /// Not opened yet.
+    Nothing,
+    /// A descriptor; for trees, whether it is a directory.
+    Fd(OwnedFd, bool),
+    /// The source is a link, to be made anew (`copy-symlink`): its target.
+    Link(CString),
+}
+
+/// Opens one entry. `userns` is the user namespace of an idmapped mount.
+pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail> {
+    match &entry.what {
+        What::Namespace(_) => {
+            let fd = fs::open(fs::cwd(), &entry.path, libc::O_RDONLY, 0).call("openat")?;
+            if fs::magic(fd.as_fd()).call("fstatfs")? != NSFS_MAGIC {
+                return Err(Fail::refused("not a namespace"));
+            }
+            Ok(Opened::Fd(fd, false))
+        }
+        What::Null => {
+            let fd = mount::open_tree(fs::cwd(), &entry.path, false, true).call("open_tree")?;
+            let st = fs::stat(fd.as_fd()).call("fstat")?;
+            if fs::kind(st.st_mode) != libc::S_IFCHR || st.st_rdev != libc::makedev(1, 3) {
+                return Err(Fail::refused("not the null device"));
+            }
+            Ok(Opened::Fd(fd, false))
+        }
+        What::Tree(tree) => open_tree(entry, tree, userns),
+    }
+}
+
+const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+fn open_tree(entry: &Open, tree: &Tree, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail> {
+    let fd = mount::open_tree(fs::cwd(), &entry.path, tree.recursive, tree.nofollow).call("open_tree")?;
+    if tree.must_be_proc && fs::magic(fd.as_fd()).call("fstatfs")? != fs::PROC_MAGIC {
+        return Err(Fail::refused("only procfs may be mounted there"));
+    }
+    let set = |recursive: bool, attrs: Attrs, userns: Option<BorrowedFd<'_>>| {
+        mount::mount_setattr(fd.as_fd(), c"", recursive, attrs, userns).call("mount_setattr")
+    };
+    for &(propagation, recursive) in &tree.propagation {
+        set(recursive, Attrs { propagation, ..Attrs::default() }, None)?;
+    }
+    if let Some(idmap) = &tree.idmap {
+        set(idmap.recursive, Attrs { set: mount::attr::IDMAP, ..Attrs::default() }, userns)?;
+    }
+    if tree.recursive_attrs != Attrs::default() {
+        set(true, tree.recursive_attrs, None)?;
+    }
+    if tree.attrs != Attrs::default() {
+        set(false, tree.attrs, None)?;
+    }
+    let directory = fs::kind(fs::stat(fd.as_fd()).call("fstat")?.st_mode) == libc::S_IFDIR;
+    Ok(Opened::Fd(fd, directory))
+}
+
+/// The link target of a source that is a link, for `copy-symlink`. Allocates: for the parent.
+pub fn link_target(entry: &Open) -> Result<Option<CString>, Fail> {
+    let mut buffer = [0u8; libc::PATH_MAX as usize];
+    match fs::readlink(fs::cwd(), &entry.path, &mut buffer) {
+        Ok(n) => Ok(CString::new(buffer.get(..n).unwrap_or_default()).ok()),
+        // Not a link.
+        Err(Errno::EINVAL) => Ok(None),
+        Err(e) => Err(Fail::call("readlinkat", e)),
+    }
+}
+
+/// Opens a directory or file inside `root` just to look at it.
+pub fn look(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Option<OwnedFd>, Fail> {
+    match inroot::open(root, path, libc::O_PATH, 0) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(Fail::call("openat2", e)),
+    }
+}

@@ -1,0 +1,117 @@
+//! A short function for each kind of step, by topic. No decision about configuration is made here: that is the plan's.
+
+mod copyup;
+mod mounts;
+mod process;
+mod program;
+mod rootfs;
+
+use super::child::{Call, Child, Fail};
+use super::open;
+use super::report::{Kind, Report};
+use crate::plan::{Action, Plan, What};
+use crate::sys::clone::{self, Side};
+use crate::sys::{creds, fs, mount};
+use nix::errno::Errno;
+use std::os::fd::AsFd;
+
+/// Runs step `n`; `number` is what the parent knows it by.
+pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> Result<(), Fail> {
+    let Some(step) = plan.steps.get(n) else { return Err(Fail::refused("the plan ends without a program")) };
+    match &step.action {
+        Action::Signals(ignored) => process::signals(ignored),
+        Action::Undumpable => creds::set_undumpable().call("prctl"),
+        Action::Join(slot, kind) => clone::setns(child.slot(slot.0)?, *kind).call("setns"),
+        Action::Fork(namespaces) => fork(child, *namespaces, number),
+        Action::Unshare(kinds) => clone::unshare(*kinds).call("unshare"),
+        Action::Pause(pause) => child.pause(*pause, number),
+        Action::Identity { uid, gid } => {
+            creds::set_gid(*gid).call("setresgid")?;
+            creds::set_uid(*uid).call("setresuid")
+        }
+        Action::NewSession => crate::sys::process::new_session().call("setsid"),
+        Action::Keyring(name) => process::keyring(name),
+        Action::OpenProc => process::open_proc(child),
+        Action::WriteProc { path, value } => process::write_proc(child, path, value),
+        Action::Loopback => crate::network::loopback_up().call("ioctl"),
+        Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
+        Action::PrivateParent(path) => rootfs::private_parent(path),
+        Action::Opens => open_all(child, plan),
+        Action::Root { path, private } => rootfs::root(child, path, *private),
+        Action::Mount(m) => mounts::mount(child, m),
+        Action::Device(device) => rootfs::device(child, device),
+        Action::Symlink { path, target, replace, only_if } => {
+            rootfs::symlink(child, path, target, *replace, only_if.as_deref())
+        }
+        Action::Console { rows, columns, uid } => rootfs::console(child, *rows, *columns, *uid),
+        Action::Hooks(hooks) => program::hooks(child, hooks),
+        Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
+        Action::MoveRoot => rootfs::move_root(child),
+        Action::RootPropagation(attrs, recursive) => {
+            mount::mount_setattr(child.root()?, c"", *recursive, *attrs, None).call("mount_setattr")
+        }
+        Action::ReadonlyRoot => rootfs::readonly_root(child),
+        Action::Mask(path) => mounts::mask(child, plan, path),
+        Action::Readonly(path) => mounts::readonly(child, path),
+        Action::Hostname(name) => crate::sys::process::set_hostname(name.to_bytes()).call("sethostname"),
+        Action::Domainname(name) => crate::sys::process::set_domainname(name.to_bytes()).call("setdomainname"),
+        Action::Umask(mask) => {
+            crate::sys::process::umask(*mask);
+            Ok(())
+        }
+        Action::Rlimit { resource, soft, hard } => {
+            crate::sys::process::set_rlimit(*resource, *soft, *hard).call("prlimit64")
+        }
+        Action::Scheduler(attr) => crate::sys::process::set_scheduler(*attr).call("sched_setattr"),
+        Action::IoPriority(value) => crate::sys::process::set_io_priority(*value).call("ioprio_set"),
+        Action::Personality(persona) => crate::sys::process::set_personality(*persona).call("personality"),
+        Action::MemoryPolicy { mode, nodes } => {
+            crate::sys::process::set_memory_policy(*mode, nodes).call("set_mempolicy")
+        }
+        Action::MakeWorkingDirectory(path) => rootfs::make_working_directory(child, path),
+        Action::WorkingDirectory(path) => process::working_directory(child, path),
+        Action::NoNewPrivileges => process::no_new_privileges(),
+        Action::Home { entry, uid } => program::home(child, &mut plan.envp, *entry, *uid),
+        Action::StdioOwner { uid, gid } => process::stdio_owner(*uid, *gid),
+        Action::Bounding(keep) => process::bounding(*keep),
+        Action::Groups(groups) => creds::set_groups(groups).call("setgroups"),
+        Action::User { uid, gid, keep } => process::user(*uid, *gid, *keep),
+        Action::Capabilities { caps, ambient, bounding } => process::capabilities(*caps, *ambient, *bounding),
+        Action::Program { name, candidates } => program::find(child, name, candidates),
+        Action::Seccomp(filter) => process::seccomp(child, filter),
+        Action::Start => child.wait_for_start(),
+        Action::CloseFrom(first) => fs::cloexec_from(*first).call("close_range"),
+        Action::Exec => program::exec(child, plan),
+    }
+}
+
+impl Child {
+    /// The descriptor that was opened for a slot.
+    pub(super) fn slot(&self, n: usize) -> Result<std::os::fd::BorrowedFd<'_>, Fail> {
+        match self.given.slots.get(n) {
+            Some(open::Opened::Fd(fd, _)) => Ok(fd.as_fd()),
+            _ => Err(Fail::call("openat", Errno::EBADF)),
+        }
+    }
+}
+
+/// The middle process makes the container's init as its own sibling, so that it is the runtime's child, tells its pid,
+/// and is gone.
+fn fork(child: &Child, namespaces: u64, number: u32) -> Result<(), Fail> {
+    match clone::clone3(namespaces, None, true).call("clone3")? {
+        Side::Child => Ok(()),
+        Side::Parent(pid, _) => {
+            Report::new(Kind::Forked, number, pid).send(child.given.channel.as_fd()).call("write")?;
+            crate::sys::process::exit_now(0)
+        }
+    }
+}
+
+fn open_all(child: &mut Child, plan: &Plan) -> Result<(), Fail> {
+    for (slot, entry) in child.given.slots.iter_mut().zip(&plan.opens) {
+        if matches!(slot, open::Opened::Nothing) && !matches!(entry.what, What::Namespace(_)) {
+            *slot = open::open(entry, None)?;
+        }
+    }
+    Ok(())
+}

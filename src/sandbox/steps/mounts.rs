@@ -1,0 +1,186 @@
+//! Mounts inside the assembled root: trees, new file systems, masked and read-only paths. All by descriptor; a mount has
+//! its final flags before it can be seen.
+
+use super::copyup;
+use crate::plan::{Filesystem, Mount, Plan, Source, What};
+use crate::sandbox::child::{Call, Child, Fail};
+use crate::sandbox::open::{Opened, look};
+use crate::sandbox::report::Detail;
+use crate::sys::inroot::{self, Make};
+use crate::sys::mount::{self, Attrs, attr};
+use crate::sys::{fs, fs::PROC_MAGIC};
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// One of `mounts`.
+pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
+    match &m.source {
+        Source::Tree(slot) => {
+            match child.given.slots.get(slot.0) {
+                Some(Opened::Fd(tree, directory)) => {
+                    let make = if *directory { Make::Dir } else { Make::File };
+                    let target = target(child.root()?, m, make)?;
+                    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+                }
+                Some(Opened::Link(to)) => {
+                    return super::rootfs::symlink(child, &m.target, to, false, None);
+                }
+                _ => return Err(Fail::call("open_tree", Errno::EBADF)),
+            }
+            // An attached tree needs no descriptor any more; thousands of mounts must not exhaust the table.
+            if let Some(used) = child.given.slots.get_mut(slot.0) {
+                *used = Opened::Nothing;
+            }
+            Ok(())
+        }
+        Source::Filesystem(new) => {
+            let target = target(child.root()?, m, Make::Dir)?;
+            let mounted = filesystem(new, target.as_fd())?;
+            mount::move_mount(mounted.as_fd(), target.as_fd()).call("move_mount")?;
+            if m.is_devpts {
+                child.devpts = Some(mounted);
+            }
+            Ok(())
+        }
+        Source::Remount(attrs) => {
+            let target = inroot::open(child.root()?, &m.target, libc::O_PATH, 0).call("openat2")?;
+            mount::mount_setattr(target.as_fd(), c"", false, *attrs, None).call("mount_setattr")
+        }
+    }
+}
+
+/// Opens the mount point, making it where it is missing.
+fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> {
+    if m.strict {
+        // A link here would mount procfs somewhere else, and masks and labels would apply to nothing (CVE-2019-19921).
+        let flags = libc::O_PATH | libc::O_DIRECTORY;
+        let fd = match inroot::open(root, &m.target, flags, inroot::NO_SYMLINKS) {
+            Err(Errno::ENOENT) => {
+                inroot::ensure(root, &m.target, Make::Dir).call("mkdirat")?;
+                inroot::open(root, &m.target, flags, inroot::NO_SYMLINKS)
+            }
+            other => other,
+        };
+        return match fd {
+            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Fail::refused("the mount point must be a directory, not a link or a file")),
+            other => other.call("openat2"),
+        };
+    }
+    let fd = if m.nofollow {
+        match inroot::open(root, &m.target, libc::O_PATH | libc::O_NOFOLLOW, 0) {
+            Err(Errno::ENOENT) => inroot::ensure(root, &m.target, make),
+            other => other,
+        }
+        .call("openat2")?
+    } else {
+        inroot::ensure(root, &m.target, make).call("openat2")?
+    };
+    if !m.may_cover_proc && fs::magic(fd.as_fd()).call("fstatfs")? == PROC_MAGIC {
+        return Err(Fail::refused("the mount point lies inside /proc"));
+    }
+    Ok(fd)
+}
+
+/// A detached mount of a new file system.
+fn filesystem(new: &Filesystem, target: BorrowedFd<'_>) -> Result<OwnedFd, Fail> {
+    let context = mount::fsopen(&new.kind).call("fsopen")?;
+    let explain = |name: &'static str, result: nix::Result<()>| {
+        result.map_err(|e| {
+            let mut text = [0u8; 216];
+            let n = mount::fs_message(context.as_fd(), &mut text);
+            let Fail(report) = Fail::call(name, e);
+            Fail(if n > 0 { report.detail(Detail::Kernel, text.get(..n).unwrap_or_default()) } else { report })
+        })
+    };
+    for (key, value) in &new.parameters {
+        let set = match value {
+            Some(value) => mount::fsconfig_string(context.as_fd(), key, value),
+            None => mount::fsconfig_flag(context.as_fd(), key),
+        };
+        explain("fsconfig", set)?;
+    }
+    if new.inherit_mode {
+        let mode = fs::stat(target).call("fstat")?.st_mode & 0o7777;
+        let mut digits = [0u8; 8];
+        explain("fsconfig", mount::fsconfig_string(context.as_fd(), c"mode", octal(mode, &mut digits)))?;
+    }
+    explain("fsconfig", mount::fsconfig_create(context.as_fd()))?;
+    let readonly = new.attrs & attr::RDONLY;
+    let at_once = if new.copy_up { new.attrs & !attr::RDONLY } else { new.attrs };
+    let mounted = mount::fsmount(context.as_fd(), at_once).call("fsmount")?;
+    if new.copy_up {
+        copyup::copy(target, mounted.as_fd())?;
+        if readonly != 0 {
+            let attrs = Attrs { set: readonly, ..Attrs::default() };
+            mount::mount_setattr(mounted.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
+        }
+    }
+    for &(propagation, recursive) in &new.propagation {
+        let attrs = Attrs { propagation, ..Attrs::default() };
+        mount::mount_setattr(mounted.as_fd(), c"", recursive, attrs, None).call("mount_setattr")?;
+    }
+    Ok(mounted)
+}
+
+/// `mode` in octal digits.
+fn octal(mode: u32, digits: &mut [u8; 8]) -> &CStr {
+    for (place, digit) in digits.iter_mut().take(4).enumerate() {
+        let shift = 9 - 3 * place;
+        *digit = b'0' + u8::try_from((mode >> shift) & 7).unwrap_or_default();
+    }
+    CStr::from_bytes_until_nul(digits).unwrap_or_default()
+}
+
+/// One of `linux.maskedPaths`: an empty read-only directory over a directory, the null device over anything else. Both
+/// are our own objects, never something that the container's /dev offers (CVE-2025-31133).
+pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fail> {
+    let Some(target) = look(child.root()?, path)? else { return Ok(()) };
+    if fs::kind(fs::stat(target.as_fd()).call("fstat")?.st_mode) == libc::S_IFDIR {
+        let cover = match &child.mask_dir {
+            Some(attached) => mount::open_tree(attached.as_fd(), c"", false, false).call("open_tree")?,
+            None => empty_directory()?,
+        };
+        mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
+        child.mask_dir.get_or_insert(cover);
+        return Ok(());
+    }
+    let slot = plan.opens.iter().position(|o| matches!(o.what, What::Null)).ok_or(Fail::call("open_tree", Errno::EBADF))?;
+    let null = child.slot(slot)?;
+    if child.null_attached {
+        let cover = mount::open_tree(null, c"", false, false).call("open_tree")?;
+        return mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount");
+    }
+    mount::move_mount(null, target.as_fd()).call("move_mount")?;
+    child.null_attached = true;
+    Ok(())
+}
+
+fn empty_directory() -> Result<OwnedFd, Fail> {
+    let context = mount::fsopen(c"tmpfs").call("fsopen")?;
+    for (key, value) in [(c"mode", c"755"), (c"nr_inodes", c"2"), (c"size", c"4k")] {
+        mount::fsconfig_string(context.as_fd(), key, value).call("fsconfig")?;
+    }
+    mount::fsconfig_create(context.as_fd()).call("fsconfig")?;
+    mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")
+}
+
+/// One of `linux.readonlyPaths`: a read-only clone of the path over itself.
+pub(super) fn readonly(child: &Child, path: &CStr) -> Result<(), Fail> {
+    let Some(target) = look(child.root()?, path)? else { return Ok(()) };
+    let tree = mount::open_tree(target.as_fd(), c"", true, false).call("open_tree")?;
+    let attrs = Attrs { set: attr::RDONLY, ..Attrs::default() };
+    mount::mount_setattr(tree.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
+    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn octal_digits() {
+        assert_eq!(octal(0o1777, &mut [0; 8]), c"1777");
+        assert_eq!(octal(0o755, &mut [0; 8]), c"0755");
+    }
+}

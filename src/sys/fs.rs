@@ -1,0 +1,181 @@
+//! Small file calls between clone and exec: open, read, write, stat, make, on descriptors and C strings.
+
+use super::{check, check_fd};
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// The working directory, where a call wants a directory descriptor.
+pub fn cwd() -> BorrowedFd<'static> {
+    // SAFETY: AT_FDCWD is not a descriptor that can be closed; every *at call takes it.
+    unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) }
+}
+
+/// Standard input, output or error (0..=2) as a descriptor to look at; it may be closed.
+pub fn stdio(n: i32) -> BorrowedFd<'static> {
+    debug_assert!((0..=2).contains(&n));
+    // SAFETY: only ever passed to calls that answer EBADF when it is closed; nothing here closes 0, 1, 2.
+    unsafe { BorrowedFd::borrow_raw(n) }
+}
+
+/// openat(2), always close-on-exec.
+pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> nix::Result<OwnedFd> {
+    // SAFETY: `path` is a NUL-terminated string.
+    check_fd(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+}
+
+/// Reads until the buffer is full or the file ends.
+pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|r| !r.is_empty()) {
+        match nix::unistd::read(fd, rest) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
+}
+
+/// Writes all of `data`.
+pub fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
+    while !data.is_empty() {
+        match nix::unistd::write(fd, data) {
+            Ok(n) => data = data.get(n..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// fstat(2); works on `O_PATH` descriptors.
+pub fn stat(fd: BorrowedFd<'_>) -> nix::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be written over.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is a stat buffer of our own.
+    check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut st) }.into())?;
+    Ok(st)
+}
+
+/// The magic number of the file system that `fd` lies on (statfs(2)).
+pub fn magic(fd: BorrowedFd<'_>) -> nix::Result<i64> {
+    // SAFETY: an all-zero statfs is a valid value to be written over.
+    let mut st: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is a statfs buffer of our own.
+    check(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut st) }.into())?;
+    #[allow(clippy::useless_conversion)] // its width differs by architecture
+    Ok(i64::from(st.f_type))
+}
+
+/// `PROC_SUPER_MAGIC`.
+pub const PROC_MAGIC: i64 = 0x9fa0;
+
+/// The kind bits of a mode.
+pub fn kind(mode: u32) -> u32 {
+    mode & libc::S_IFMT
+}
+
+/// mkdirat(2).
+pub fn mkdir(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> nix::Result<()> {
+    // SAFETY: `name` is a NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_mkdirat, dir.as_raw_fd(), name.as_ptr(), mode) }).map(drop)
+}
+
+/// mknodat(2); `mode` has the kind bits.
+pub fn mknod(dir: BorrowedFd<'_>, name: &CStr, mode: u32, dev: u64) -> nix::Result<()> {
+    // SAFETY: `name` is a NUL-terminated string.
+    check(unsafe { libc::mknodat(dir.as_raw_fd(), name.as_ptr(), mode, dev) }.into()).map(drop)
+}
+
+/// symlinkat(2).
+pub fn symlink(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
+    // SAFETY: both are NUL-terminated strings.
+    check(unsafe { libc::syscall(libc::SYS_symlinkat, target.as_ptr(), dir.as_raw_fd(), name.as_ptr()) }).map(drop)
+}
+
+/// unlinkat(2); with `directory`, rmdir.
+pub fn unlink(dir: BorrowedFd<'_>, name: &CStr, directory: bool) -> nix::Result<()> {
+    let flags = if directory { libc::AT_REMOVEDIR } else { 0 };
+    // SAFETY: `name` is a NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_unlinkat, dir.as_raw_fd(), name.as_ptr(), flags) }).map(drop)
+}
+
+/// readlinkat(2) into `buffer`; the number of bytes.
+pub fn readlink(dir: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> nix::Result<usize> {
+    // SAFETY: `name` is NUL-terminated, `buffer` is ours and its length goes with it.
+    let n = check(unsafe {
+        libc::syscall(libc::SYS_readlinkat, dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), buffer.len())
+    })?;
+    usize::try_from(n).map_err(|_| Errno::EINVAL)
+}
+
+/// fchmod(2) on a descriptor that is open for reading.
+pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> nix::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) }.into()).map(drop)
+}
+
+/// fchmodat(2) on one name in a directory of our own (follows a symlink: the caller has just made the node).
+pub fn chmod_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> nix::Result<()> {
+    // SAFETY: `name` is a NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_fchmodat, dir.as_raw_fd(), name.as_ptr(), mode) }).map(drop)
+}
+
+/// fchownat(2) without following a link; an empty name stands for the descriptor itself.
+pub fn chown_at(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> nix::Result<()> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW | if name.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    // SAFETY: `name` is a NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_fchownat, dir.as_raw_fd(), name.as_ptr(), uid, gid, flags) }).map(drop)
+}
+
+/// faccessat(2) for execution, with the effective ids (Linux 5.8 for the flag).
+pub fn executable(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
+    // SAFETY: `name` is a NUL-terminated string.
+    check(unsafe {
+        libc::syscall(libc::SYS_faccessat2, dir.as_raw_fd(), name.as_ptr(), libc::X_OK, libc::AT_EACCESS)
+    })
+    .map(drop)
+}
+
+/// fchdir(2).
+pub fn chdir_fd(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fchdir(fd.as_raw_fd()) }.into()).map(drop)
+}
+
+/// chdir(2).
+pub fn chdir(path: &CStr) -> nix::Result<()> {
+    // SAFETY: `path` is a NUL-terminated string.
+    check(unsafe { libc::chdir(path.as_ptr()) }.into()).map(drop)
+}
+
+/// chroot(2) to the working directory.
+pub fn chroot_here() -> nix::Result<()> {
+    // SAFETY: static string.
+    check(unsafe { libc::chroot(c".".as_ptr()) }.into()).map(drop)
+}
+
+/// True when the working directory lies below the root: the kernel answers `(unreachable)...` when it does not
+/// (CVE-2024-21626). ERANGE means a path longer than the buffer, which starts at the root all the same or not.
+pub fn cwd_is_inside() -> nix::Result<bool> {
+    let mut buffer = [0u8; 4096];
+    // SAFETY: `buffer` is ours and its length goes with it.
+    let n = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
+    Ok(n > 1 && buffer.first() == Some(&b'/'))
+}
+
+/// dup3(2) onto 0, 1 or 2, without close-on-exec: for standard streams only.
+pub fn become_stdio(fd: BorrowedFd<'_>, n: i32) -> nix::Result<()> {
+    debug_assert!((0..=2).contains(&n));
+    // SAFETY: integers only; 0..=2 are owned by nobody in this process.
+    check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), n, 0) }).map(drop)
+}
+
+/// Marks every descriptor from `first` on close-on-exec (Linux 5.11).
+pub fn cloexec_from(first: u32) -> nix::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
+    // SAFETY: integers only; no descriptor is closed before exec.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
+}

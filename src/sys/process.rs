@@ -1,0 +1,211 @@
+//! What else a process is before it runs its program: session, names, limits, scheduling, keyring, exec.
+
+use super::{check, creds::prctl};
+use std::ffi::{CStr, c_char};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Leaves at once, without the C library's exit handlers (they belong to the parent's copy of memory).
+pub fn exit_now(status: i32) -> ! {
+    // SAFETY: does not return and touches no memory.
+    unsafe { libc::_exit(status) }
+}
+
+/// getpid(2), as this process's own PID namespace sees it.
+pub fn pid() -> i32 {
+    // SAFETY: cannot fail. The raw call: a C library may remember the parent's answer over a raw clone3.
+    let pid = unsafe { libc::syscall(libc::SYS_getpid) };
+    i32::try_from(pid).unwrap_or(0)
+}
+
+/// setsid(2).
+pub fn new_session() -> nix::Result<()> {
+    // SAFETY: no arguments.
+    check(unsafe { libc::syscall(libc::SYS_setsid) }).map(drop)
+}
+
+/// umask(2); cannot fail.
+pub fn umask(mask: u32) {
+    // SAFETY: integers only.
+    unsafe { libc::umask(mask) };
+}
+
+/// PR_SET_NAME: what `ps` shows; at most 15 bytes.
+pub fn set_name(name: &CStr) -> nix::Result<()> {
+    // SAFETY: a NUL-terminated string; the kernel reads at most 16 bytes of it up to its NUL.
+    check(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) }).map(drop)
+}
+
+/// PR_SET_CHILD_SUBREAPER: orphans below us become our children.
+pub fn become_subreaper() -> nix::Result<()> {
+    prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
+}
+
+/// sethostname(2).
+pub fn set_hostname(name: &[u8]) -> nix::Result<()> {
+    // SAFETY: pointer and length of one slice.
+    check(unsafe { libc::syscall(libc::SYS_sethostname, name.as_ptr(), name.len()) }).map(drop)
+}
+
+/// setdomainname(2).
+pub fn set_domainname(name: &[u8]) -> nix::Result<()> {
+    // SAFETY: pointer and length of one slice.
+    check(unsafe { libc::syscall(libc::SYS_setdomainname, name.as_ptr(), name.len()) }).map(drop)
+}
+
+/// prlimit(2) on this process.
+pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
+    let limit = [soft, hard];
+    // SAFETY: struct rlimit64 is two u64, soft then hard.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), std::ptr::null_mut::<u64>()) }).map(drop)
+}
+
+/// Raises the soft limit of open files to the hard one: a plan may hold a descriptor a mount.
+pub fn raise_open_files() -> nix::Result<()> {
+    let mut limit = [0u64; 2];
+    let resource = libc::RLIMIT_NOFILE;
+    // SAFETY: struct rlimit64 is two u64, soft then hard.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<u64>(), limit.as_mut_ptr()) })?;
+    let [_, hard] = limit;
+    let [_, _] = std::mem::replace(&mut limit, [hard, hard]);
+    // SAFETY: as above.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), std::ptr::null_mut::<u64>()) }).map(drop)
+}
+
+/// sched_setattr(2), struct of version 0 (48 bytes).
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SchedAttr {
+    size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// -20..=19, SCHED_OTHER and SCHED_BATCH.
+    pub nice: i32,
+    /// 1..=99, SCHED_FIFO and SCHED_RR.
+    pub priority: u32,
+    /// ns, SCHED_DEADLINE.
+    pub runtime: u64,
+    /// ns, SCHED_DEADLINE.
+    pub deadline: u64,
+    /// ns, SCHED_DEADLINE.
+    pub period: u64,
+}
+
+/// sched_setattr(2) on this thread.
+pub fn set_scheduler(mut attr: SchedAttr) -> nix::Result<()> {
+    attr.size = 48;
+    // SAFETY: `attr` is struct sched_attr and says its size.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
+}
+
+/// ioprio_set(2) for this process.
+pub fn set_io_priority(value: u32) -> nix::Result<()> {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
+}
+
+/// personality(2).
+pub fn set_personality(persona: u64) -> nix::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_personality, persona) }).map(drop)
+}
+
+/// set_mempolicy(2); `nodes` has a bit a node.
+pub fn set_memory_policy(mode: u32, nodes: &[u64]) -> nix::Result<()> {
+    // The kernel takes the number of bits plus one.
+    let bits = if nodes.is_empty() { 0 } else { nodes.len() * 64 + 1 };
+    let mask = if nodes.is_empty() { std::ptr::null() } else { nodes.as_ptr() };
+    // SAFETY: the mask has at least `bits - 1` bits.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
+}
+
+/// Joins a new session keyring of that name (keyctl(2)) and lets the possessor search it. `ENOSYS`: no keyrings.
+pub fn join_session_keyring(name: &CStr) -> nix::Result<()> {
+    const JOIN_SESSION_KEYRING: i32 = 1;
+    const DESCRIBE: i32 = 6;
+    const SETPERM: i32 = 5;
+    // SAFETY: a NUL-terminated string.
+    let id = check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    let mut text = [0u8; 512];
+    // SAFETY: pointer and length of one buffer.
+    let n = check(unsafe { libc::syscall(libc::SYS_keyctl, DESCRIBE, id, text.as_mut_ptr(), text.len()) })?;
+    // `type;uid;gid;perm;description`, perm in hexadecimal.
+    let text = usize::try_from(n).ok().and_then(|n| text.get(..n)).unwrap_or_default();
+    let perm = text.split(|&c| c == b';').nth(3).and_then(hex).ok_or(nix::errno::Errno::EINVAL)?;
+    // The user who owns the keyring may search it: setuid programs in the container find it that way (runc does so).
+    const USER_SEARCH: u32 = 0x0008_0000;
+    // SAFETY: integers only.
+    check(unsafe { libc::syscall(libc::SYS_keyctl, SETPERM, id, perm | USER_SEARCH) }).map(drop)
+}
+
+fn hex(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0u32, |n, &c| Some(n.checked_mul(16)? + char::from(c).to_digit(16)?))
+}
+
+/// execveat(2) of an absolute or relative path; comes back only with an error.
+pub fn exec(path: &CStr, argv: &Pointers, envp: &Pointers) -> nix::errno::Errno {
+    // SAFETY: NUL-terminated path; both arrays end with a null pointer and point at strings that live as long as they.
+    unsafe { libc::execve(path.as_ptr(), argv.0.as_ptr(), envp.0.as_ptr()) };
+    nix::errno::Errno::last()
+}
+
+/// A null-terminated array of C strings, as execve wants it. Built before the clone. Leaks its strings: it lives until
+/// exec or exit.
+#[derive(Debug)]
+pub struct Pointers(Vec<*const c_char>);
+
+impl Pointers {
+    /// The array for `strings`.
+    pub fn new(strings: Vec<std::ffi::CString>) -> Self {
+        let mut list: Vec<*const c_char> = strings.into_iter().map(|s| s.into_raw().cast_const()).collect();
+        list.push(std::ptr::null());
+        Self(list)
+    }
+
+    /// The n-th string.
+    pub fn get(&self, n: usize) -> Option<&CStr> {
+        let p = self.0.get(n).copied().filter(|p| !p.is_null())?;
+        // SAFETY: every non-null entry came from CString::into_raw and is never freed.
+        Some(unsafe { CStr::from_ptr(p) })
+    }
+
+    /// Puts `string` in place of the n-th.
+    pub fn set(&mut self, n: usize, string: &'static CStr) {
+        if let Some(p) = self.0.get_mut(n).filter(|p| !p.is_null()) {
+            *p = string.as_ptr();
+        }
+    }
+
+    /// All strings.
+    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
+        (0..).map_while(|n| self.get(n))
+    }
+}
+
+/// Gives `signal` its default action: an ignored signal stays ignored over exec.
+pub fn default_signal(signal: i32) -> nix::Result<()> {
+    let action = [0u64; 4];
+    // SAFETY: struct kernel_sigaction (handler, flags, restorer, mask), all zero: SIG_DFL.
+    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8) }).map(drop)
+}
+
+/// Unblocks every signal: exec keeps the mask.
+pub fn unblock_signals() -> nix::Result<()> {
+    let none = 0u64;
+    // SAFETY: a set of the kernel's size.
+    check(unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), 8)
+    })
+    .map(drop)
+}
+
+/// send(2) on a stream or packet socket, without SIGPIPE.
+pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> nix::Result<()> {
+    // SAFETY: pointer and length of one slice.
+    check(unsafe {
+        libc::sendto(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL, std::ptr::null(), 0) as libc::c_long
+    })
+    .map(drop)
+}
