@@ -5,9 +5,19 @@
 //! `OwnedFd` and close-on-exec, always.
 #![allow(unsafe_code)]
 
+pub mod pidfd;
+
 use nix::errno::Errno;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Turns the -1/errno of a raw call into a result.
 pub(crate) fn check(ret: libc::c_long) -> nix::Result<libc::c_long> {
     if ret == -1 { Err(Errno::last()) } else { Ok(ret) }
+}
+
+/// Takes ownership of the descriptor that a raw call returned.
+pub(crate) fn owned(ret: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = RawFd::try_from(check(ret)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: a system call just returned this descriptor, so it is open and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
