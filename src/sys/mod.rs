@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod pidfd;
+pub mod spawn;
 
 use nix::errno::Errno;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
