@@ -344,7 +344,7 @@ impl Tail<'_> {
     /// Takes what is in the pipe now: at most one pipe's worth twice, for a grandchild may go on writing.
     fn fill(&mut self, from: &OwnedFd) -> nix::Result<()> {
         for _ in 0..32 {
-            if !self.read(from)?.is_some_and(|n| n > 0) {
+            if matches!(self.read(from)?, None | Some(0)) {
                 break;
             }
         }
