@@ -3,8 +3,9 @@
 
 #[path = "parent/hooks.rs"]
 mod hooks;
+#[path = "parent/idmap.rs"]
+mod idmap;
 
-#[allow(dead_code)]
 /// True if this process is root; else says which test did not run.
 fn root(test: &str) -> bool {
     let root = nix::unistd::geteuid().is_root();

@@ -7,6 +7,7 @@
 
 pub mod pidfd;
 pub mod spawn;
+pub mod userns;
 
 use nix::errno::Errno;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};

@@ -173,13 +173,14 @@ fn watch(child: &OwnedFd, output: &OwnedFd, deadline: Option<Duration>, tail: &m
 
 /// Kills the process group of `pid`, which is not yet reaped, so the number can name no other.
 fn kill_all(pid: libc::pid_t, child: BorrowedFd, kill_session: Option<fn(libc::pid_t)>) {
-    if let Some(kill_session) = kill_session {
-        kill_session(pid);
-    }
     // SAFETY: kill takes two numbers. ESRCH (no process of the group is left, or none yet) is no failure: the next line
     // reaches the child itself.
     unsafe { libc::kill(-pid, libc::SIGKILL) };
     let _gone = pidfd::send_signal(child, libc::SIGKILL);
+    // Last, so that a shell does not live to tell of the death of its jobs.
+    if let Some(kill_session) = kill_session {
+        kill_session(pid);
+    }
 }
 
 /// Forks; in the child, executes the program. No atfork handler of the C library runs: clone is called raw. It is clone
