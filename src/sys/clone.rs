@@ -1,6 +1,6 @@
 //! clone3(2), and setns(2)/unshare(2) with the 64-bit flags that go with it.
 
-use super::{check, check_fd};
+use super::{check, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `CLONE_NEW*`, as clone3 and setns take them.
@@ -58,7 +58,7 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, sibling: bool) ->
     let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match check(ret)? {
         0 => Ok(Side::Child),
-        pid => Ok(Side::Parent(i32::try_from(pid).unwrap_or(-1), check_fd(pidfd.into())?)),
+        pid => Ok(Side::Parent(i32::try_from(pid).unwrap_or(-1), owned(pidfd.into())?)),
     }
 }
 

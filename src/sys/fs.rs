@@ -1,6 +1,6 @@
 //! Small file calls between clone and exec: open, read, write, stat, make, on descriptors and C strings.
 
-use super::{check, check_fd};
+use super::{check, owned};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -21,7 +21,7 @@ pub fn stdio(n: i32) -> BorrowedFd<'static> {
 /// openat(2), always close-on-exec.
 pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> nix::Result<OwnedFd> {
     // SAFETY: `path` is a NUL-terminated string.
-    check_fd(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+    owned(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
 }
 
 /// Reads until the buffer is full or the file ends.

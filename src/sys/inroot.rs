@@ -4,7 +4,7 @@
 //! Everything below the root is hostile: links point anywhere, directories are swapped while we look. Nothing here
 //! resolves a name twice, and nothing is created but by a single-component call on a directory descriptor.
 
-use super::{check_fd, fs};
+use super::{owned, fs};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -49,7 +49,7 @@ fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64
                 size_of::<libc::open_how>(),
             )
         };
-        match check_fd(ret) {
+        match owned(ret) {
             Err(Errno::EAGAIN | Errno::EINTR) if tries < 128 => tries += 1,
             other => return other,
         }

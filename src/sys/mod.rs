@@ -12,13 +12,16 @@ pub mod elf;
 pub mod fs;
 pub mod inroot;
 pub mod mount;
+pub mod pidfd;
 pub mod process;
 pub mod shared;
+pub mod spawn;
+pub mod userns;
 pub mod vfs;
 pub mod xattr;
 
 use nix::errno::Errno;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 /// Turns the -1/errno of a raw call into a result.
 pub(crate) fn check(ret: libc::c_long) -> nix::Result<libc::c_long> {
@@ -26,8 +29,8 @@ pub(crate) fn check(ret: libc::c_long) -> nix::Result<libc::c_long> {
 }
 
 /// Takes ownership of the descriptor that a raw call returned.
-pub(crate) fn check_fd(ret: libc::c_long) -> nix::Result<OwnedFd> {
-    let n = i32::try_from(check(ret)?).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel just returned this descriptor and nobody else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(n) })
+pub(crate) fn owned(ret: libc::c_long) -> nix::Result<OwnedFd> {
+    let fd = RawFd::try_from(check(ret)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: a system call just returned this descriptor, so it is open and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -1,6 +1,6 @@
 //! The descriptor-based mount calls (fsopen, open_tree, mount_setattr, move_mount; Linux 5.2 to 5.12) and pivot_root.
 
-use super::{check, check_fd};
+use super::{check, owned};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -25,7 +25,7 @@ const CLOEXEC: libc::c_uint = 1;
 /// Opens a context for a new file system of type `name`.
 pub fn fsopen(name: &CStr) -> nix::Result<OwnedFd> {
     // SAFETY: `name` is a NUL-terminated string.
-    check_fd(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), CLOEXEC) })
+    owned(unsafe { libc::syscall(libc::SYS_fsopen, name.as_ptr(), CLOEXEC) })
 }
 
 fn fsconfig(fs: BorrowedFd<'_>, command: libc::c_uint, key: Option<&CStr>, value: Option<&CStr>) -> nix::Result<()> {
@@ -53,7 +53,7 @@ pub fn fsconfig_create(fs: BorrowedFd<'_>) -> nix::Result<()> {
 /// A detached mount of the file system, with `MOUNT_ATTR_*`.
 pub fn fsmount(fs: BorrowedFd<'_>, attrs: u64) -> nix::Result<OwnedFd> {
     // SAFETY: integers only.
-    check_fd(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), CLOEXEC, attrs) })
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, fs.as_raw_fd(), CLOEXEC, attrs) })
 }
 
 /// The kernel's own words about what went wrong with `fs`, one message, `e tmpfs: Unknown parameter 'x'`; 0 for none.
@@ -83,7 +83,7 @@ pub fn open_tree(dir: BorrowedFd<'_>, path: &CStr, recursive: bool, nofollow: bo
         flags |= libc::AT_SYMLINK_NOFOLLOW as libc::c_uint;
     }
     // SAFETY: `path` is a NUL-terminated string.
-    check_fd(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
+    owned(unsafe { libc::syscall(libc::SYS_open_tree, dir.as_raw_fd(), path.as_ptr(), flags) })
 }
 
 /// Attaches the detached mount `from` at the place that `to` names.
