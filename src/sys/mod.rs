@@ -14,6 +14,7 @@ pub mod inroot;
 pub mod mount;
 pub mod pidfd;
 pub mod process;
+pub mod seccomp;
 pub mod shared;
 pub mod spawn;
 pub mod userns;

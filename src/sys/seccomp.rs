@@ -1,0 +1,77 @@
+//! seccomp(2): loading a filter and asking what the kernel knows. Never sets no_new_privs: without it the caller needs
+//! CAP_SYS_ADMIN in its user namespace, or loading fails with `EACCES`.
+
+use super::check;
+use nix::errno::Errno;
+use seccompiler::sock_filter;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+/// `SECCOMP_FILTER_FLAG_LOG` (4.14): denials are logged.
+pub const FLAG_LOG: u32 = 1 << 1;
+/// `SECCOMP_FILTER_FLAG_SPEC_ALLOW` (4.17): no speculative store bypass mitigation.
+pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
+/// `SECCOMP_FILTER_FLAG_NEW_LISTENER` (5.0): the call returns a listener.
+pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): only with a listener.
+pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+const SET_MODE_FILTER: libc::c_long = 1;
+const GET_ACTION_AVAIL: libc::c_long = 2;
+
+/// Loads `program` for the calling thread; with [`FLAG_NEW_LISTENER`] returns the listener, close-on-exec.
+///
+/// Makes one system call and allocates nothing, so it may run between clone and exec. Errors: `EINVAL` for a program longer than
+/// 4096 instructions or an unknown flag, `EACCES` without no_new_privs or CAP_SYS_ADMIN, `EBUSY` for a second listener.
+pub fn load(program: &[sock_filter], flags: u32) -> nix::Result<Option<OwnedFd>> {
+    let len = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
+    let filter = libc::sock_fprog { len, filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut() };
+    if flags == 0 {
+        // SAFETY: `filter` and the `len` instructions behind it live through the call, which only reads them; the instruction
+        // type has the layout of `struct sock_filter` (`repr(C)`, same members).
+        check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) }.into())?;
+        return Ok(None);
+    }
+    // SAFETY: as above.
+    let ret = check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, libc::c_long::from(flags), &raw const filter) })?;
+    if flags & FLAG_NEW_LISTENER == 0 {
+        return Ok(None);
+    }
+    let fd = i32::try_from(ret).map_err(|_| Errno::EBADF)?;
+    // SAFETY: with NEW_LISTENER the call returns a new descriptor that nobody else owns.
+    Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+/// The kernel knows `flag`, one of the `FLAG_*`. [`FLAG_WAIT_KILLABLE_RECV`] is asked for together with the listener that it needs.
+pub fn flag_known(flag: u32) -> bool {
+    let flags = if flag == FLAG_WAIT_KILLABLE_RECV { flag | FLAG_NEW_LISTENER } else { flag };
+    let none = std::ptr::null::<libc::sock_fprog>();
+    // SAFETY: a null program is never read; the call fails with EFAULT after it has looked at the flags.
+    let ret = check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, libc::c_long::from(flags), none) });
+    ret == Err(Errno::EFAULT)
+}
+
+/// The kernel knows `action`, a `SECCOMP_RET_*` without data (4.14).
+pub fn action_known(action: u32) -> bool {
+    // SAFETY: the kernel reads four bytes at `action`, which lives through the call.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0 as libc::c_long, &raw const action) }).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_asked() {
+        assert!(flag_known(FLAG_LOG) && flag_known(FLAG_SPEC_ALLOW) && flag_known(FLAG_NEW_LISTENER));
+        assert!(!flag_known(1 << 30));
+        assert!(action_known(libc::SECCOMP_RET_USER_NOTIF) && action_known(libc::SECCOMP_RET_KILL_PROCESS));
+        assert!(!action_known(0x1234_0000));
+    }
+
+    #[test]
+    fn a_program_too_long_or_wrong_is_refused() {
+        assert_eq!(load(&vec![sock_filter { code: 6, jt: 0, jf: 0, k: 0 }; 1 << 16], 0).unwrap_err(), Errno::EINVAL);
+        assert_eq!(load(&[], 0).unwrap_err(), Errno::EINVAL);
+        assert_eq!(load(&[], FLAG_LOG).unwrap_err(), Errno::EINVAL);
+    }
+}
