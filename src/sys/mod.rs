@@ -5,6 +5,9 @@
 //! `OwnedFd` and close-on-exec, always.
 #![allow(unsafe_code)]
 
+pub mod auxv;
+pub mod memfd;
+
 use nix::errno::Errno;
 
 /// Turns the -1/errno of a raw call into a result.
