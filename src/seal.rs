@@ -1,1 +1,135 @@
-//! (empty yet)
+//! This program made to run from a private, final copy of its binary, before any of its processes is inside a container.
+//!
+//! A process of ours inside a container can be looked at from there: through `/proc/PID/exe` the host's binary can be
+//! opened and, once it is no longer busy, overwritten (CVE-2019-5736). A bind mount or an overlay of it would not do: it
+//! shares the page cache with the host's file, which kernel faults of the Dirty Pipe kind write to (CVE-2022-0847). So the
+//! binary is copied into a memory file, the file is sealed, and this program starts again from it, with the same arguments
+//! and environment. The pages are charged to the caller's memory cgroup, not to the container's.
+//!
+//! Where `vm.memfd_noexec` forbids executable memory files the copy is an unlinked file in the directory of container
+//! state: it can be written again after our exit, but it is not the host's binary, and nothing ever runs from it again.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::memfd;
+use nix::errno::Errno;
+use nix::sys::stat::Mode;
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Mode of the copy. With no link to the file it also tells our own unlinked copy from the host's binary: a binary that
+/// was removed while it ran keeps the mode that it was installed with.
+const MODE: u32 = 0o511;
+
+const OWN_BINARY: &str = "/proc/self/exe";
+
+/// Returns when this process runs from a copy that is final. Otherwise makes the copy and starts the program again: then
+/// it does not return, unless it fails. `state_root` is where an unlinked copy may go; it need not exist.
+///
+/// # Errors
+/// `/proc` is not there, or neither kind of copy can be made. The container must not be made then.
+pub fn ensure(state_root: &Path) -> Result<()> {
+    let binary = File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"))?;
+    if memfd::is_sealed(binary.as_fd()) || is_unlinked_copy(&binary)? {
+        // The kernel has named the process after the descriptor's number.
+        memfd::set_process_name(c"onggi");
+        return Ok(());
+    }
+    // A copy that does not look like one after all would be copied for ever.
+    if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
+        return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
+    }
+    let copy = match sealed_copy(&binary) {
+        Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
+            unlinked_copy(&binary, state_root)?
+        }
+        other => other?,
+    };
+    // A program argument cannot hold a NUL: it came through execve.
+    let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();
+    let errno = memfd::exec(copy.as_fd(), &argv);
+    Err(Error::sys("start again from a copy of the binary", "execveat", errno.into()))
+}
+
+fn is_unlinked_copy(binary: &File) -> Result<bool> {
+    let meta = binary.metadata().step("fstat", || format!("stat {OWN_BINARY}"))?;
+    Ok(meta.nlink() == 0 && meta.mode() & 0o7777 == MODE)
+}
+
+fn sealed_copy(binary: &File) -> Result<File> {
+    let what = || "make a memory file for a copy of the binary".to_owned();
+    let copy = memfd::create(c"onggi").step("memfd_create", what)?;
+    fill(copy.as_fd(), binary)?;
+    nix::sys::stat::fchmod(&copy, Mode::from_bits_truncate(MODE)).step("fchmod", what)?;
+    memfd::seal(copy.as_fd()).step("fcntl", || "seal the copy of the binary".into())?;
+    Ok(File::from(copy))
+}
+
+/// An unlinked file, opened for reading only: a file that is open for writing cannot be executed.
+fn unlinked_copy(binary: &File, state_root: &Path) -> Result<File> {
+    let dir = state_root.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/"));
+    let hint = "vm.memfd_noexec forbids a memory file; a file system that allows O_TMPFILE and execution is needed then";
+    let writable = OpenOptions::new()
+        .write(true)
+        .mode(MODE)
+        .custom_flags(libc::O_TMPFILE)
+        .open(dir)
+        .step("open", || format!("make an unlinked copy of the binary in {}", dir.display()))
+        .map_err(|e| e.hint(hint))?;
+    // The umask has taken bits from the mode.
+    nix::sys::stat::fchmod(&writable, Mode::from_bits_truncate(MODE)).step("fchmod", || "set the mode of the copy".into())?;
+    fill(writable.as_fd(), binary)?;
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&writable));
+    File::open(path).step("open", || "open the copy of the binary for reading".into())
+}
+
+fn fill(to: BorrowedFd<'_>, binary: &File) -> Result<()> {
+    let mut left = usize::try_from(binary.metadata().step("fstat", || format!("stat {OWN_BINARY}"))?.len()).unwrap_or(usize::MAX);
+    while left > 0 {
+        match memfd::send(to, binary.as_fd(), left) {
+            Ok(0) => return Err(Error::new("copy the binary", "it got shorter")),
+            Ok(n) => left = left.saturating_sub(n),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(Error::sys("copy the binary", "sendfile", e.into())),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn is_our_binary(mut copy: File) -> bool {
+        let mut bytes = Vec::new();
+        copy.read_to_end(&mut bytes).unwrap();
+        bytes == std::fs::read(OWN_BINARY).unwrap()
+    }
+
+    #[test]
+    fn a_sealed_copy_is_whole_and_final() {
+        let copy = sealed_copy(&File::open(OWN_BINARY).unwrap()).unwrap();
+        assert!(memfd::is_sealed(copy.as_fd()));
+        assert_eq!(copy.metadata().unwrap().mode() & 0o7777, MODE);
+        let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&copy));
+        assert!(is_our_binary(File::open(again).unwrap()));
+    }
+
+    #[test]
+    fn an_unlinked_copy_is_whole_and_known_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = unlinked_copy(&File::open(OWN_BINARY).unwrap(), &dir.path().join("not/there")).unwrap();
+        assert!(is_unlinked_copy(&copy).unwrap());
+        assert!(is_our_binary(copy));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn the_installed_binary_is_no_copy() {
+        assert!(!is_unlinked_copy(&File::open(OWN_BINARY).unwrap()).unwrap());
+    }
+}

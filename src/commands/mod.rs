@@ -1,1 +1,48 @@
-//! (empty yet)
+//! One file a command: load, check, call down, print. Nothing here decides what a configuration means.
+
+mod create;
+mod delete;
+mod features;
+mod kill;
+mod list;
+mod plan;
+mod run;
+mod spec;
+mod start;
+mod state;
+mod version;
+
+use crate::cli::{Command, Global};
+use crate::error::{Context, Error, Result};
+use std::io::{ErrorKind, Write};
+
+/// Does what was asked and returns the exit status of the program.
+pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
+    match command {
+        Command::Create(args) => create::create(global, args),
+        Command::Run(args) => run::run(global, args),
+        Command::Start { id } => start::start(global, &id),
+        Command::State { id } => state::state(global, &id),
+        Command::Kill(args) => kill::kill(global, args),
+        Command::Delete(args) => delete::delete(global, args),
+        Command::List { format, quiet } => list::list(global, format, quiet),
+        Command::Spec { bundle, rootless } => spec::spec(bundle.as_deref(), rootless),
+        Command::Plan { bundle, json } => plan::plan(global, bundle.as_deref(), json),
+        Command::Features => features::features(),
+        Command::Version => print(&version::text(program)),
+        Command::Help(text) => print(&text),
+        Command::NotYet(name) => Err(Error::new(name, "this version does not have the command")),
+    }
+}
+
+/// Exit status of a program whose reader has gone, as a shell shows it: 128 + SIGPIPE.
+const READER_GONE: u8 = 141;
+
+/// Writes the whole of a command's output and returns the exit status.
+pub(crate) fn print(text: &str) -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(READER_GONE),
+        other => other.step("write", || "write to stdout".into()).map(|()| 0),
+    }
+}

@@ -5,12 +5,14 @@
 //! `OwnedFd` and close-on-exec, always.
 #![allow(unsafe_code)]
 
+pub mod auxv;
 pub mod clone;
 pub mod creds;
 pub mod dirent;
 pub mod elf;
 pub mod fs;
 pub mod inroot;
+pub mod memfd;
 pub mod mount;
 pub mod pidfd;
 pub mod process;
