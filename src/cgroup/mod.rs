@@ -1,5 +1,6 @@
 //! Where a container is counted and limited: cgroup v2 through cgroupfs.
 
+pub mod devices;
 mod files;
 mod hierarchy;
 pub mod limits;
