@@ -1,0 +1,62 @@
+//! The small text files of cgroupfs, read and written whole, relative to a directory's descriptor.
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use nix::unistd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Reads a file of the cgroup directory `dir`.
+pub(super) fn read(dir: impl AsFd, name: &str) -> nix::Result<String> {
+    whole(&openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?)
+}
+
+/// Reads a file by its path.
+pub(super) fn read_path(path: &Path) -> nix::Result<String> {
+    whole(&open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// Writes `value` to a file of `dir` in one call: the kernel takes each write as a command of its own.
+pub(super) fn write(dir: impl AsFd, name: &str, value: &str) -> nix::Result<()> {
+    let fd = openat(dir, name, OFlag::O_WRONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?;
+    loop {
+        match unistd::write(&fd, value.as_bytes()) {
+            Err(Errno::EINTR) => {}
+            Ok(n) if n < value.len() => return Err(Errno::EIO),
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// The value of `key` in lines of `key value`, as in `cgroup.events` and `memory.events`.
+pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+fn whole(fd: &OwnedFd) -> nix::Result<String> {
+    let mut bytes = Vec::new();
+    let mut chunk = [0u8; 4096];
+    loop {
+        match unistd::read(fd, &mut chunk) {
+            Ok(0) => break,
+            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| Errno::EILSEQ)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_whole_words() {
+        let text = "low 0\noom 3\noom_kill 2\noom_group_kill 1\n";
+        assert_eq!(keyed(text, "oom_kill"), Some(2));
+        assert_eq!(keyed(text, "oom"), Some(3));
+        assert_eq!(keyed(text, "max"), None);
+    }
+}
