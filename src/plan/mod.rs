@@ -1,1 +1,3 @@
 //! (empty yet)
+
+pub use crate::config::{options, values};
