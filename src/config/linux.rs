@@ -1,6 +1,7 @@
 //! `linux`, but for `resources`: namespaces, id mappings, devices, paths, seccomp, and the smaller kernel settings.
 
-use super::{LinuxIdMapping, LinuxIntelRdt, LinuxTimeOffset, Resources, null_is_default};
+use super::shape::{null_is_default, object_map, objects, optional_object};
+use super::{LinuxIdMapping, LinuxIntelRdt, LinuxTimeOffset, Resources};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -9,36 +10,40 @@ use std::collections::BTreeMap;
 #[serde(default, rename_all = "camelCase")]
 pub struct Linux {
     /// `namespaces`: each type once; without a path a new one is made.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub namespaces: Vec<Namespace>,
     /// `uidMappings`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub uid_mappings: Vec<LinuxIdMapping>,
     /// `gidMappings`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub gid_mappings: Vec<LinuxIdMapping>,
     /// `timeOffsets`: keys `monotonic` and `boottime`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "object_map")]
     pub time_offsets: BTreeMap<String, LinuxTimeOffset>,
     /// `devices`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub devices: Vec<Device>,
     /// `netDevices`: host name of a network device -> what to do with it.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "object_map")]
     pub net_devices: BTreeMap<String, NetDevice>,
     /// `cgroupsPath`; empty when absent.
     #[serde(deserialize_with = "null_is_default")]
     pub cgroups_path: String,
     /// `resources`.
+    #[serde(deserialize_with = "optional_object")]
     pub resources: Option<Resources>,
     /// `intelRdt`.
+    #[serde(deserialize_with = "optional_object")]
     pub intel_rdt: Option<LinuxIntelRdt>,
     /// `memoryPolicy`.
+    #[serde(deserialize_with = "optional_object")]
     pub memory_policy: Option<MemoryPolicy>,
     /// `sysctl`.
     #[serde(deserialize_with = "null_is_default")]
     pub sysctl: BTreeMap<String, String>,
     /// `seccomp`.
+    #[serde(deserialize_with = "optional_object")]
     pub seccomp: Option<Seccomp>,
     /// `rootfsPropagation`; empty when absent.
     #[serde(deserialize_with = "null_is_default")]
@@ -53,6 +58,7 @@ pub struct Linux {
     #[serde(deserialize_with = "null_is_default")]
     pub mount_label: String,
     /// `personality`.
+    #[serde(deserialize_with = "optional_object")]
     pub personality: Option<Personality>,
 }
 
@@ -149,7 +155,7 @@ pub struct Seccomp {
     #[serde(deserialize_with = "null_is_default")]
     pub listener_metadata: String,
     /// `syscalls`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub syscalls: Vec<SyscallRule>,
 }
 
@@ -166,7 +172,7 @@ pub struct SyscallRule {
     /// `errnoRet`.
     pub errno_ret: Option<u32>,
     /// `args`: all must hold.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub args: Vec<SyscallArg>,
 }
 

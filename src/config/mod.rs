@@ -4,16 +4,23 @@
 //! crate refuses what the spec allows (unknown capabilities, `SCHED_FLAG_*`, hugepage limits over `i64`) or cannot tell
 //! absent from zero (`pids.limit`). Unknown keys are ignored, `null` counts as absent, as in Go.
 
+pub mod check;
 mod linux;
+mod load;
+pub mod options;
 mod process;
 mod resources;
+mod shape;
+pub mod values;
 
 pub use linux::*;
+pub use load::{Bundle, MAX_BYTES};
 pub use oci_spec::runtime::{Hook, Hooks, LinuxIdMapping, LinuxIntelRdt, LinuxTimeOffset, Mount};
 pub use process::*;
 pub use resources::*;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+use shape::{null_is_default, object, objects, optional_object};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -25,8 +32,10 @@ pub struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     pub oci_version: String,
     /// `process`; may be absent, then `start` fails.
+    #[serde(deserialize_with = "optional_object")]
     pub process: Option<Process>,
     /// `root`: required on Linux.
+    #[serde(deserialize_with = "optional_object")]
     pub root: Option<Root>,
     /// `hostname`; needs a UTS namespace.
     #[serde(deserialize_with = "null_is_default")]
@@ -35,15 +44,16 @@ pub struct Spec {
     #[serde(deserialize_with = "null_is_default")]
     pub domainname: String,
     /// `mounts`, in the order in which they are made.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub mounts: Vec<Mount>,
     /// `hooks`.
+    #[serde(deserialize_with = "optional_object")]
     pub hooks: Option<Hooks>,
     /// `annotations`.
     #[serde(deserialize_with = "null_is_default")]
     pub annotations: BTreeMap<String, String>,
     /// `linux`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "object")]
     pub linux: Linux,
 }
 
@@ -57,13 +67,4 @@ pub struct Root {
     /// `root.readonly`.
     #[serde(deserialize_with = "null_is_default")]
     pub readonly: bool,
-}
-
-/// `null` and absent mean the same (Go's zero value).
-pub(crate) fn null_is_default<'de, D, T>(d: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
 }

@@ -1,6 +1,6 @@
 //! `process`: the program, who it runs as, and what it may do. `exec --process` reads the same object.
 
-use super::null_is_default;
+use super::shape::{null_is_default, object, objects, optional_object};
 use serde::Deserialize;
 
 /// `process`.
@@ -11,9 +11,10 @@ pub struct Process {
     #[serde(deserialize_with = "null_is_default")]
     pub terminal: bool,
     /// `consoleSize`; ignored without a terminal.
+    #[serde(deserialize_with = "optional_object")]
     pub console_size: Option<ConsoleSize>,
     /// `user`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "object")]
     pub user: User,
     /// `args`: must not be empty when the container is started.
     #[serde(deserialize_with = "null_is_default")]
@@ -25,9 +26,10 @@ pub struct Process {
     #[serde(deserialize_with = "null_is_default")]
     pub cwd: String,
     /// `capabilities`: absent leaves the sets alone, present replaces all five.
+    #[serde(deserialize_with = "optional_object")]
     pub capabilities: Option<Capabilities>,
     /// `rlimits`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub rlimits: Vec<Rlimit>,
     /// `noNewPrivileges`.
     #[serde(deserialize_with = "null_is_default")]
@@ -41,11 +43,13 @@ pub struct Process {
     /// `oomScoreAdj`: -1000..=1000, absent leaves it alone.
     pub oom_score_adj: Option<i32>,
     /// `scheduler`.
+    #[serde(deserialize_with = "optional_object")]
     pub scheduler: Option<Scheduler>,
     /// `ioPriority`.
+    #[serde(deserialize_with = "optional_object")]
     pub io_priority: Option<IoPriority>,
     /// `execCPUAffinity`; used by `exec` only.
-    #[serde(rename = "execCPUAffinity")]
+    #[serde(rename = "execCPUAffinity", deserialize_with = "optional_object")]
     pub exec_cpu_affinity: Option<ExecCpuAffinity>,
 }
 

@@ -1,6 +1,6 @@
 //! `linux.resources`: limits, with absent and zero kept apart. `update --resources` reads the same object.
 
-use super::null_is_default;
+use super::shape::{null_is_default, object_map, objects, optional_object};
 pub use oci_spec::runtime::{LinuxRdma, LinuxThrottleDevice, LinuxWeightDevice};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -10,22 +10,25 @@ use std::collections::BTreeMap;
 #[serde(default, rename_all = "camelCase")]
 pub struct Resources {
     /// `devices`: rules in order, the last that matches decides.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub devices: Vec<DeviceRule>,
     /// `memory`.
+    #[serde(deserialize_with = "optional_object")]
     pub memory: Option<Memory>,
     /// `cpu`.
+    #[serde(deserialize_with = "optional_object")]
     pub cpu: Option<Cpu>,
     /// `pids`.
+    #[serde(deserialize_with = "optional_object")]
     pub pids: Option<Pids>,
     /// `blockIO`.
-    #[serde(rename = "blockIO")]
+    #[serde(rename = "blockIO", deserialize_with = "optional_object")]
     pub block_io: Option<BlockIo>,
     /// `hugepageLimits`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub hugepage_limits: Vec<HugepageLimit>,
     /// `rdma`: device -> limits.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "object_map")]
     pub rdma: BTreeMap<String, LinuxRdma>,
     /// `unified`: file of cgroup v2 -> text, written after everything else.
     #[serde(deserialize_with = "null_is_default")]
@@ -109,19 +112,19 @@ pub struct BlockIo {
     /// `leafWeight`: cgroup v1 only.
     pub leaf_weight: Option<u16>,
     /// `weightDevice`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub weight_device: Vec<LinuxWeightDevice>,
     /// `throttleReadBpsDevice`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub throttle_read_bps_device: Vec<LinuxThrottleDevice>,
     /// `throttleWriteBpsDevice`.
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "objects")]
     pub throttle_write_bps_device: Vec<LinuxThrottleDevice>,
     /// `throttleReadIOPSDevice`.
-    #[serde(rename = "throttleReadIOPSDevice", deserialize_with = "null_is_default")]
+    #[serde(rename = "throttleReadIOPSDevice", deserialize_with = "objects")]
     pub throttle_read_iops_device: Vec<LinuxThrottleDevice>,
     /// `throttleWriteIOPSDevice`.
-    #[serde(rename = "throttleWriteIOPSDevice", deserialize_with = "null_is_default")]
+    #[serde(rename = "throttleWriteIOPSDevice", deserialize_with = "objects")]
     pub throttle_write_iops_device: Vec<LinuxThrottleDevice>,
 }
 

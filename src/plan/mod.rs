@@ -321,3 +321,6 @@ pub struct ChildHook {
     /// Where it runs: the bundle, while that can still be reached.
     pub cwd: Option<CString>,
 }
+//! (empty yet)
+
+pub use crate::config::{options, values};
