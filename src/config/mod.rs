@@ -10,6 +10,7 @@ mod load;
 pub mod options;
 mod process;
 mod resources;
+mod state;
 mod shape;
 pub mod values;
 
@@ -18,6 +19,7 @@ pub use load::{Bundle, MAX_BYTES};
 pub use oci_spec::runtime::{Hook, Hooks, LinuxIdMapping, LinuxIntelRdt, LinuxTimeOffset, Mount};
 pub use process::*;
 pub use resources::*;
+pub use state::*;
 
 use serde::Deserialize;
 use shape::{null_is_default, object, objects, optional_object};

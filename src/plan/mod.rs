@@ -11,11 +11,9 @@
 pub mod build;
 pub mod mounts;
 pub mod namespaces;
-pub mod options;
 pub mod process;
 pub mod rootfs;
 pub mod show;
-pub mod values;
 
 #[cfg(test)]
 mod golden;
@@ -25,7 +23,9 @@ pub use namespaces::Namespaces;
 
 use crate::sys::creds::Caps;
 use crate::sys::mount::Attrs;
-use crate::sys::process::{Pointers, SchedAttr};
+use crate::error::{Error, Result};
+use crate::sys::process::SchedAttr;
+use crate::sys::spawn::StringList;
 use std::ffi::CString;
 
 /// Everything that is done to bring a container to life.
@@ -42,9 +42,9 @@ pub struct Plan {
     /// What the user should know and need not stop for; shown at log level `warning`.
     pub warnings: Vec<String>,
     /// Arguments of the program.
-    pub argv: Pointers,
+    pub argv: StringList,
     /// Environment of the program.
-    pub envp: Pointers,
+    pub envp: StringList,
     /// The network devices to move in, host name -> name in the container.
     pub net_devices: Vec<(String, String)>,
 }
@@ -213,8 +213,8 @@ pub enum Action {
     MemoryPolicy { mode: u32, nodes: Vec<u64> },
     /// Make the working directory if it is missing.
     MakeWorkingDirectory(CString),
-    /// Enter the working directory as the user, and verify that it is inside.
-    WorkingDirectory(CString),
+    /// Enter the working directory, as root or, `last`, as the user; verify that it is inside.
+    WorkingDirectory { path: CString, last: bool },
     /// Set no_new_privs and read it back.
     NoNewPrivileges,
     /// Replace the n-th entry of the environment by `HOME=` of the user in the container's /etc/passwd.
@@ -306,21 +306,15 @@ pub struct Device {
 /// A hook that the child runs itself.
 #[derive(Debug)]
 pub struct ChildHook {
-    /// JSON pointer.
-    pub field: String,
-    /// Program.
-    pub path: CString,
-    /// Arguments.
-    pub argv: Pointers,
-    /// Environment, exactly.
-    pub envp: Pointers,
-    /// Milliseconds.
-    pub timeout: Option<i32>,
+    /// The hook, its strings ready for execve.
+    pub laid: crate::hooks::Laid,
     /// The container's state in JSON, before and after the number of `pid`.
     pub state: (Vec<u8>, Vec<u8>),
     /// Where it runs: the bundle, while that can still be reached.
     pub cwd: Option<CString>,
 }
-//! (empty yet)
 
-pub use crate::config::{options, values};
+/// A string for the kernel; a NUL in it is an error at `field`.
+pub fn c_string(text: &str, field: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new(format!("{text:?}"), "has a NUL byte").at(field))
+}

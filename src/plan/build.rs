@@ -1,0 +1,269 @@
+//! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
+
+use super::mounts::{self, Context};
+use super::namespaces::{self, Namespaces};
+use super::{Action, ChildHook, Pause, Plan, Step, c_string, process, rootfs};
+use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
+use crate::error::{Error, Result};
+use crate::hooks::{Laid, Stage};
+use crate::host::Host;
+use crate::sys::clone::flags;
+use crate::sys::spawn::StringList;
+use std::ffi::CString;
+use std::path::Path;
+
+/// What a command asks for, beside `config.json`.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// The bundle's directory, absolute.
+    pub bundle: &'a Path,
+    /// Wait for `start` before the program is run (`create`).
+    pub wait: bool,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// `--no-new-keyring`.
+    pub no_new_keyring: bool,
+    /// Descriptors from 3 on that the program gets (`--preserve-fds`, LISTEN_FDS).
+    pub preserve: u32,
+    /// Entries for the program's environment (LISTEN_FDS).
+    pub environment: Vec<String>,
+}
+
+/// Compiles a plan. Pure.
+///
+/// # Errors
+/// Everything that can be refused from `config.json` and the facts of the host alone, each with its field.
+pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
+    check::check(spec)?;
+    not_yet(spec)?;
+    let mut warnings: Vec<String> = check::warnings(spec).iter().map(ToString::to_string).collect();
+    let mut opens = Vec::new();
+    let mut steps = Vec::new();
+    let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+
+    push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
+    push(&mut steps, "", Action::Umask(0));
+    push(&mut steps, "", Action::Undumpable);
+    let mut early = Vec::new();
+    let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    steps.append(&mut early);
+    push(&mut steps, "", Action::NewSession);
+    if !request.no_new_keyring {
+        push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
+    }
+    kernel_early(spec, host, &namespaces, &mut steps)?;
+
+    let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces };
+    rootfs::hold(&context, &mut steps)?;
+    mounts::plan(&context, &mut opens, &mut steps)?;
+    rootfs::dev(&context, &mut opens, &mut steps)?;
+    hooks_before_pivot(spec, request, &mut steps)?;
+    rootfs::enter(&context, request.no_pivot, &mut steps);
+
+    let default = Process::default();
+    let program = spec.process.as_ref().unwrap_or(&default);
+    if program.terminal {
+        let size = program.console_size.unwrap_or_default();
+        let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid };
+        push(&mut steps, "/process/terminal", action);
+    }
+    kernel_late(spec, &mut steps)?;
+    if !program.cwd.is_empty() && program.cwd != "/" {
+        push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
+    }
+    rootfs::close(&context, &mut opens, &mut steps)?;
+    let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
+
+    let net_devices = spec.linux.net_devices.iter();
+    Ok(Plan {
+        cgroup: crate::cgroup::Setup::plan(spec, request.id, host.hierarchy.as_ref(), host.privileged, &mut warnings)?,
+        net_devices: net_devices.map(|(from, d)| (from.clone(), if d.name.is_empty() { from.clone() } else { d.name.clone() })).collect(),
+        namespaces,
+        opens,
+        steps,
+        warnings,
+        argv: StringList::new(argv),
+        envp: StringList::new(envp),
+    })
+}
+
+/// What needs a part of the runtime that is not there yet: refused by name, never left out in silence.
+fn not_yet(spec: &Spec) -> Result<()> {
+    let process = spec.process.as_ref();
+    let missing = [
+        ("/process/apparmorProfile", process.is_some_and(|p| !p.apparmor_profile.is_empty()), "AppArmor profiles"),
+        ("/process/selinuxLabel", process.is_some_and(|p| !p.selinux_label.is_empty()), "SELinux labels"),
+        ("/linux/mountLabel", !spec.linux.mount_label.is_empty(), "SELinux labels"),
+        ("/linux/intelRdt", spec.linux.intel_rdt.is_some(), "Intel RDT"),
+    ];
+    match missing.iter().find(|(_, asked, _)| *asked) {
+        Some((field, _, what)) => Err(Error::new(format!("{what} cannot be applied"), "not supported by this version").at(*field)),
+        None => Ok(()),
+    }
+}
+
+/// Kernel settings that come before the mounts.
+fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
+    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| n != host.oom_score_adj);
+    if adjust.is_some() || !spec.linux.sysctl.is_empty() {
+        let field = if adjust.is_some() { "/process/oomScoreAdj" } else { "/linux/sysctl" };
+        steps.push(Step { field: field.into(), action: Action::OpenProc });
+    }
+    if let Some(n) = adjust {
+        let action = Action::WriteProc { path: c"self/oom_score_adj".into(), value: c_string(&n.to_string(), "")? };
+        steps.push(Step { field: "/process/oomScoreAdj".into(), action });
+    }
+    if namespaces.new & flags::NEWNET != 0 {
+        steps.push(Step { field: "/linux/namespaces".into(), action: Action::Loopback });
+    }
+    Ok(())
+}
+
+/// Names and settings of the container's own namespaces.
+fn kernel_late(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
+    let mut add = |field: String, action| steps.push(Step { field, action });
+    if !spec.hostname.is_empty() {
+        add("/hostname".into(), Action::Hostname(c_string(&spec.hostname, "/hostname")?));
+    }
+    if !spec.domainname.is_empty() {
+        add("/domainname".into(), Action::Domainname(c_string(&spec.domainname, "/domainname")?));
+    }
+    for (key, value) in &spec.linux.sysctl {
+        let field = format!("/linux/sysctl/{}", key.replace('~', "~0").replace('/', "~1"));
+        let path = format!("sys/{}", check::sysctl_path(key).map_err(|e| e.at(field.clone()))?);
+        let (path, value) = (c_string(&path, &field)?, c_string(value, &field)?);
+        add(field, Action::WriteProc { path, value });
+    }
+    Ok(())
+}
+
+/// The parent's hooks, and the container's before its root changes.
+fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, steps: &mut Vec<Step>) -> Result<()> {
+    let none = crate::config::Hooks::default();
+    let hooks = spec.hooks.as_ref().unwrap_or(&none);
+    let parent = [Stage::Prestart, Stage::CreateRuntime].into_iter().find(|s| !s.of(hooks).is_empty());
+    if let Some(stage) = parent {
+        steps.push(Step { field: format!("/hooks/{}", stage.name()), action: Action::Pause(Pause::Mounted) });
+    } else if !spec.linux.net_devices.is_empty() {
+        steps.push(Step { field: "/linux/netDevices".into(), action: Action::Pause(Pause::Mounted) });
+    }
+    child_hooks(spec, request, Stage::CreateContainer, "creating", steps)
+}
+
+/// Hooks that run inside the container's namespaces.
+fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, steps: &mut Vec<Step>) -> Result<()> {
+    let none = crate::config::Hooks::default();
+    let list = stage.of(spec.hooks.as_ref().unwrap_or(&none));
+    if list.is_empty() {
+        return Ok(());
+    }
+    let bundle = request.bundle.to_string_lossy();
+    let state = OciState {
+        oci_version: OCI_VERSION,
+        id: request.id,
+        status,
+        pid: 0,
+        bundle: &bundle,
+        annotations: &spec.annotations,
+    };
+    let reachable = stage == Stage::CreateContainer;
+    let mut laid = Vec::new();
+    for (n, hook) in list.iter().enumerate() {
+        laid.push(ChildHook {
+            laid: Laid::new(stage, n, hook)?,
+            state: state.around_pid(),
+            cwd: if reachable { Some(c_string(&bundle, "")?) } else { None },
+        });
+    }
+    steps.push(Step { field: format!("/hooks/{}", stage.name()), action: Action::Hooks(laid) });
+    Ok(())
+}
+
+/// From the last file to exec. Seccomp comes as late as it can: after the wait for `start` when no_new_privs lets it, so
+/// that a profile need not allow our own calls; while CAP_SYS_ADMIN is still held when not. A profile with a listener is
+/// loaded while the parent is there to hand that over.
+fn last(
+    spec: &Spec,
+    request: &Request<'_>,
+    host: &Host,
+    namespaces: &Namespaces,
+    program: &Process,
+    steps: &mut Vec<Step>,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<CString>, Vec<CString>)> {
+    process::settings(program, steps)?;
+    let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+    if let Some(asked) = &spec.linux.personality {
+        let persona = values::personality(asked).map_err(|e| e.under("/linux/personality"))?;
+        push(steps, "/linux/personality", Action::Personality(persona.into()));
+    }
+    if let Some(asked) = &spec.linux.memory_policy {
+        let policy = values::memory_policy(asked).map_err(|e| e.under("/linux/memoryPolicy"))?;
+        let mode = u32::try_from(policy.mode).map_err(|_| Error::new("memoryPolicy", "out of range"))?;
+        push(steps, "/linux/memoryPolicy", Action::MemoryPolicy { mode, nodes: policy.nodes });
+    }
+    push(steps, "/process/user/umask", Action::Umask(program.user.umask.unwrap_or(0o022)));
+    if program.no_new_privileges {
+        push(steps, "/process/noNewPrivileges", Action::NoNewPrivileges);
+    }
+    let (env, home) = process::environment(program, &request.environment)?;
+    if let Some(entry) = home {
+        push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
+    }
+    if program.user.uid != 0 || namespaces.has(flags::NEWUSER) {
+        let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
+        push(steps, "/process/user", action);
+    }
+    let filter = match &spec.linux.seccomp {
+        Some(profile) => crate::seccomp::compile(profile)?,
+        None => None,
+    };
+    let (early, late) = match filter {
+        Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
+        other => (None, other),
+    };
+    if let Some(filter) = early {
+        push(steps, "/linux/seccomp", Action::Seccomp(filter));
+    }
+    let sets = process::capabilities(program, warnings);
+    let keep_groups = spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true");
+    if keep_groups {
+        let mut with_groups = Vec::new();
+        process::identity(&Process { user: without_groups(program), ..program.clone() }, sets, host, true, &mut with_groups)?;
+        with_groups.retain(|s| !matches!(s.action, Action::Groups(_)));
+        steps.append(&mut with_groups);
+    } else {
+        process::identity(program, sets, host, host.privileged || may_set_groups(spec), steps)?;
+    }
+    if let Some(action) = process::program(program)? {
+        push(steps, "/process/args/0", action);
+    }
+    push(steps, "", Action::Pause(Pause::Created));
+    if request.wait {
+        push(steps, "", Action::Start);
+    }
+    if program.args.is_empty() && !request.wait {
+        return Err(Error::exact("args must not be empty").at("/process/args"));
+    }
+    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
+    push(steps, "", Action::CloseFrom(3 + request.preserve));
+    if let Some(filter) = late {
+        push(steps, "/linux/seccomp", Action::Seccomp(filter));
+    }
+    push(steps, "/process/args", Action::Exec);
+    let argv = program.args.iter().enumerate().map(|(n, a)| c_string(a, &format!("/process/args/{n}"))).collect::<Result<_>>()?;
+    Ok((env, argv))
+}
+
+fn without_groups(program: &Process) -> crate::config::User {
+    crate::config::User { additional_gids: Vec::new(), ..program.user.clone() }
+}
+
+/// An unprivileged creator of a user namespace must deny setgroups(2) there, unless newgidmap writes its map: more than the
+/// one id that the kernel lets it map by itself.
+fn may_set_groups(spec: &Spec) -> bool {
+    let gids = &spec.linux.gid_mappings;
+    gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1)
+}

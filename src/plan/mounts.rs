@@ -1,0 +1,232 @@
+//! `mounts` -> steps: what each entry mounts, with which attributes, opened where.
+
+use super::namespaces::{self, Namespaces};
+use super::{Action, Filesystem, IdRange, Idmap, Mount, Open, Slot, Source, Step, Tree, What, c_string};
+use crate::config::Spec;
+use crate::config::options::{self, MountOptions};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::sys::clone::flags;
+use crate::sys::mount::{Attrs, attr};
+use std::ffi::CString;
+use std::path::Path;
+
+/// File systems without storage of their own: a read-only mount is all there is to say, the superblock need not know.
+const PSEUDO: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs"];
+
+/// Propagation of `linux.rootfsPropagation`, and whether it is recursive; the default is rslave, as in runc: mounts of the
+/// host appear, mounts of the container stay inside.
+pub fn root_propagation(word: &str) -> (u64, bool) {
+    match word {
+        "shared" => (libc::MS_SHARED, false),
+        "rshared" => (libc::MS_SHARED, true),
+        "slave" => (libc::MS_SLAVE, false),
+        "private" => (libc::MS_PRIVATE, false),
+        "rprivate" => (libc::MS_PRIVATE, true),
+        "unbindable" => (libc::MS_UNBINDABLE, false),
+        "runbindable" => (libc::MS_UNBINDABLE, true),
+        _ => (libc::MS_SLAVE, true),
+    }
+}
+
+/// What mounts are planned from.
+pub struct Context<'a> {
+    /// `config.json`.
+    pub spec: &'a Spec,
+    /// Its directory, absolute.
+    pub bundle: &'a Path,
+    /// The machine.
+    pub host: &'a Host,
+    /// Namespaces, planned before.
+    pub namespaces: &'a Namespaces,
+}
+
+/// Appends a step for each of `mounts`.
+pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<()> {
+    for (n, m) in context.spec.mounts.iter().enumerate() {
+        let field = format!("/mounts/{n}");
+        let asked = options::parse(m.options().as_deref().unwrap_or_default()).map_err(|e| e.under(&format!("{field}/options")))?;
+        let target = clean(&m.destination().to_string_lossy());
+        let kind = m.typ().as_deref().unwrap_or_default();
+        let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target };
+        let source = entry.source(opens)?;
+        let action = Action::Mount(Mount {
+            source,
+            strict: matches!(kind, "proc" | "sysfs") && !asked.bind,
+            may_cover_proc: target == "/proc" || crate::config::check::may_lie_in_proc(&target),
+            nofollow: asked.dest_nofollow,
+            is_devpts: kind == "devpts" && target == "/dev/pts",
+            target: c_string(&target, &format!("{field}/destination"))?,
+        });
+        steps.push(Step { field, action });
+    }
+    Ok(())
+}
+
+struct Entry<'a> {
+    context: &'a Context<'a>,
+    m: &'a crate::config::Mount,
+    asked: &'a MountOptions,
+    field: &'a str,
+    kind: &'a str,
+    target: &'a str,
+}
+
+impl Entry<'_> {
+    fn source(&self, opens: &mut Vec<Open>) -> Result<Source> {
+        let asked = self.asked;
+        let attrs = Attrs { set: asked.attr_set, clear: asked.attr_clr, propagation: 0 };
+        if asked.remount {
+            return Ok(Source::Remount(attrs));
+        }
+        if asked.bind || self.kind == "bind" {
+            let source = self.m.source().as_deref().unwrap_or(Path::new(""));
+            if source.as_os_str().is_empty() {
+                return Err(Error::new("bind mount", "has no source").at(format!("{}/source", self.field)));
+            }
+            let path = self.context.bundle.join(source);
+            return self.tree(&path, asked.rbind, opens);
+        }
+        let own_network = self.context.namespaces.has(flags::NEWNET);
+        match self.kind {
+            "" => Err(Error::new(format!("mount on {}", self.target), "has neither a type nor the option bind")
+                .at(format!("{}/type", self.field))),
+            "cgroup" | "cgroup2" if self.context.namespaces.has(flags::NEWCGROUP) => self.filesystem("cgroup2"),
+            "cgroup" | "cgroup2" => {
+                // A new mount made in the host's cgroup namespace would set the options of the whole hierarchy anew
+                // (nsdelegate, memory_recursiveprot): the host's own mount is shown instead.
+                let Some(hierarchy) = &self.context.host.hierarchy else {
+                    return Err(Error::new("mount cgroup2", "no cgroup2 is mounted on this host").at(self.field));
+                };
+                self.tree(&hierarchy.mount, false, opens)
+            }
+            // sysfs shows a network namespace, and only whoever owns that may mount it.
+            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => {
+                self.tree(Path::new("/sys"), true, opens)
+            }
+            kind => self.filesystem(kind),
+        }
+    }
+
+    /// A clone of a host tree.
+    fn tree(&self, path: &Path, recursive: bool, opens: &mut Vec<Open>) -> Result<Source> {
+        let asked = self.asked;
+        let base = root_propagation(&self.context.spec.linux.rootfs_propagation);
+        let mut propagation = asked.propagation.clone();
+        let severed = propagation.first().is_some_and(|&(kind, all)| all && kind == libc::MS_PRIVATE);
+        // A clone is a peer of what it was cloned from: what the container mounts there would show on the host.
+        if !severed && base.0 != libc::MS_SHARED {
+            propagation.insert(0, (base.0, true));
+        }
+        let slot = Slot(opens.len());
+        opens.push(Open {
+            field: format!("{}/source", self.field),
+            path: c_string(&path.to_string_lossy(), &format!("{}/source", self.field))?,
+            what: What::Tree(Tree {
+                recursive,
+                nofollow: asked.src_nofollow,
+                copy_symlink: asked.copy_symlink,
+                must_be_proc: self.target == "/proc",
+                attrs: Attrs { set: asked.attr_set, clear: asked.attr_clr, propagation: 0 },
+                recursive_attrs: Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 },
+                propagation,
+                idmap: self.idmap()?,
+            }),
+        });
+        Ok(Source::Tree(slot))
+    }
+
+    /// The mapping of an idmapped mount: the entry's own, the option's, or the container's.
+    fn idmap(&self) -> Result<Option<Idmap>> {
+        let own = |list: &Option<Vec<crate::config::LinuxIdMapping>>| namespaces::ranges(list.as_deref().unwrap_or_default());
+        let (uids, gids) = (own(self.m.uid_mappings()), own(self.m.gid_mappings()));
+        let linux = &self.context.spec.linux;
+        let idmap = match &self.asked.idmap {
+            options::Idmap::None if uids.is_empty() && gids.is_empty() => return Ok(None),
+            options::Idmap::None => Idmap { recursive: false, uids, gids },
+            options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => Idmap {
+                recursive: *recursive,
+                uids: namespaces::ranges(&linux.uid_mappings),
+                gids: namespaces::ranges(&linux.gid_mappings),
+            },
+            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, uids, gids },
+            options::Idmap::Mapped { uids, gids, recursive } => {
+                let resolve = |list: &[options::IdRange], container: &[crate::config::LinuxIdMapping]| {
+                    list.iter().map(|r| r.mapping(container)).collect::<Result<Vec<_>>>()
+                };
+                let at = |e: Error| e.at(format!("{}/options", self.field));
+                Idmap {
+                    recursive: *recursive,
+                    uids: namespaces::ranges(&resolve(uids, &linux.uid_mappings).map_err(at)?),
+                    gids: namespaces::ranges(&resolve(gids, &linux.gid_mappings).map_err(at)?),
+                }
+            }
+        };
+        if idmap.uids.is_empty() || idmap.gids.is_empty() {
+            return Err(Error::new("idmapped mount", "has no id mappings, and neither has the container").at(self.field));
+        }
+        Ok(Some(idmap))
+    }
+
+    /// A new file system.
+    fn filesystem(&self, kind: &str) -> Result<Source> {
+        let asked = self.asked;
+        let at = format!("{}/options", self.field);
+        let mut parameters: Vec<(CString, Option<CString>)> = Vec::new();
+        let source = self.m.source().as_deref().unwrap_or(Path::new("")).to_string_lossy();
+        if !source.is_empty() {
+            parameters.push((c"source".into(), Some(c_string(&source, &format!("{}/source", self.field))?)));
+        }
+        for flag in &asked.sb_flags {
+            parameters.push((c_string(flag, &at)?, None));
+        }
+        if asked.attr_set & attr::RDONLY != 0 && !PSEUDO.contains(&kind) {
+            parameters.push((c"ro".into(), None));
+        }
+        for data in &asked.data {
+            parameters.push(match data.split_once('=') {
+                Some((key, value)) => (c_string(key, &at)?, Some(c_string(value, &at)?)),
+                None => (c_string(data, &at)?, None),
+            });
+        }
+        let has_mode = asked.data.iter().any(|d| d.starts_with("mode="));
+        Ok(Source::Filesystem(Filesystem {
+            kind: c_string(kind, &format!("{}/type", self.field))?,
+            parameters,
+            // A new mount has the kernel's default of relatime; strictatime clears it, which fsmount takes as given.
+            attrs: asked.attr_set | asked.rec_set,
+            // It is private already, and stays so below a root that is not shared.
+            propagation: asked.propagation.iter().copied().filter(|&(kind, _)| kind != libc::MS_PRIVATE).collect(),
+            inherit_mode: kind == "tmpfs" && !has_mode,
+            copy_up: asked.tmpcopyup,
+        }))
+    }
+}
+
+/// A container path made absolute, without `.`, `..` and doubled slashes, as runc cleans it before it is looked up.
+pub fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stay_inside() {
+        for (path, want) in [("/a/../../b/./c//", "/b/c"), ("x", "/x"), ("/", "/"), ("..", "/")] {
+            assert_eq!(clean(path), want);
+        }
+    }
+}
