@@ -5,6 +5,8 @@
 //! `OwnedFd` and close-on-exec, always.
 #![allow(unsafe_code)]
 
+pub mod bpf;
+
 use nix::errno::Errno;
 
 /// Turns the -1/errno of a raw call into a result.
