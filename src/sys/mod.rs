@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod auxv;
+pub mod bpf;
 pub mod clone;
 pub mod creds;
 pub mod dirent;

@@ -1,0 +1,233 @@
+//! Making a container's cgroup: the directories down to it, and the controllers handed down to it.
+
+use super::{Cgroup, DIRECTORY, Hierarchy, files, life, limits, open_beneath};
+use crate::error::{Context, Error, Result};
+use limits::Write;
+use nix::errno::Errno;
+use nix::fcntl::{open, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+impl Cgroup {
+    /// Makes the cgroup at `below` the mount, or takes one that is there and empty, with the controllers that `writes` need.
+    ///
+    /// Refuses one that holds processes or is frozen. On failure what was made is removed again. Parents that are made
+    /// stay when the cgroup is removed later, as with runc: others may have come to use them.
+    pub fn create(hierarchy: &Hierarchy, below: &Path, writes: &[Write]) -> Result<Self> {
+        let path = hierarchy.mount.join(below);
+        let step = || format!("make the cgroup {}", path.display());
+        let (Some(parent_path), Some(name)) = (below.parent(), below.file_name()) else {
+            return Err(Error::new(step(), "it has no name").at("/linux/cgroupsPath"));
+        };
+        let mount = open(&hierarchy.mount, DIRECTORY, Mode::empty()).step("open", step)?;
+        if fstatfs(&mount).step("fstatfs", step)?.filesystem_type() != CGROUP2_SUPER_MAGIC {
+            return Err(Error::new(step(), format!("{} is not a cgroup2 mount", hierarchy.mount.display())));
+        }
+        let place = Place { hierarchy, mount: &mount };
+        let mut made = Made { mount: &mount, paths: Vec::new() };
+
+        let parent = match open_beneath(&mount, parent_path) {
+            Err(Errno::ENOENT) => place.make_parents(parent_path, &mut made)?,
+            other => other.step("openat2", || format!("open the cgroup {}", place.shown(parent_path)))?,
+        };
+        place.hand_down(parent_path, writes)?;
+        let fresh = match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EEXIST) => false,
+            Err(e) => return Err(place.refused_mkdir(below, e)),
+        };
+        if fresh {
+            made.paths.push(below.to_owned());
+        }
+        let dir = openat(&parent, name, DIRECTORY, Mode::empty()).step("openat", step)?;
+        let cgroup = Self { path: path.clone(), dir, fresh };
+        cgroup.check_free(&place, below)?;
+        made.paths.clear();
+        Ok(cgroup)
+    }
+
+    /// Nobody in it, and not frozen: a process cloned into a frozen cgroup would never run, and its parent would wait.
+    fn check_free(&self, place: &Place<'_>, below: &Path) -> Result<()> {
+        let events = files::read(&self.dir, "cgroup.events").step("read", || self.file("read", "cgroup.events"))?;
+        if files::keyed(&events, "populated") == Some(1) {
+            let members = life::members(&self.dir).step("read", || self.file("read", "cgroup.procs"))?;
+            return Err(Error::exact(format!("container's cgroup is not empty: {} process(es) found", members.len()))
+                .at("/linux/cgroupsPath")
+                .hint(self.path.display().to_string()));
+        }
+        if files::keyed(&events, "frozen") == Some(1) {
+            let by = place.first_above(below, |dir| {
+                files::read(dir, "cgroup.freeze").is_ok_and(|t| t.trim() == "1").then(|| "it has cgroup.freeze 1".into())
+            });
+            let error =
+                Error::new("enter the cgroup", format!("container's cgroup unexpectedly frozen: {}", self.path.display()));
+            let error = error.at("/linux/cgroupsPath");
+            return Err(match by {
+                Some((path, words)) => error.hint(format!("{path}: {words}")),
+                None => error,
+            });
+        }
+        Ok(())
+    }
+
+    /// Words a refusal to take a process in: EBUSY, EOPNOTSUPP and kin of `clone3` with `CLONE_INTO_CGROUP` or of a write
+    /// to `cgroup.procs`. Looks at the cgroup for the reason; nothing is looked at when all goes well.
+    pub fn refused_entry(&self, syscall: &'static str, errno: Errno) -> Error {
+        let error = Error::sys(format!("enter the cgroup {}", self.path.display()), syscall, errno.into());
+        let error = error.at("/linux/cgroupsPath");
+        let read = |name| files::read(&self.dir, name).unwrap_or_default().trim().to_owned();
+        match errno {
+            Errno::EBUSY => {
+                let on = read("cgroup.subtree_control");
+                if on.is_empty() {
+                    error
+                } else {
+                    error.hint(format!("it hands controllers down ({on}), and may then hold no process of its own"))
+                }
+            }
+            Errno::EOPNOTSUPP => {
+                let kind = read("cgroup.type");
+                error
+                    .hint(format!("its cgroup.type is {kind:?}: a cgroup above it is threaded, choose another linux.cgroupsPath"))
+            }
+            Errno::EACCES | Errno::EPERM => {
+                error.hint("moving a process needs the right to write cgroup.procs here and in the nearest cgroup above both")
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Where things are made.
+struct Place<'a> {
+    hierarchy: &'a Hierarchy,
+    mount: &'a OwnedFd,
+}
+
+impl Place<'_> {
+    fn shown(&self, below: &Path) -> String {
+        self.hierarchy.mount.join(below).display().to_string()
+    }
+
+    fn make_parents(&self, path: &Path, made: &mut Made<'_>) -> Result<OwnedFd> {
+        let mut here = PathBuf::new();
+        let mut dir = open_beneath(self.mount, "").step("openat2", || format!("open {}", self.shown(Path::new(""))))?;
+        for name in path {
+            here.push(name);
+            match mkdirat(&dir, name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) => made.paths.push(here.clone()),
+                Err(Errno::EEXIST) => {}
+                Err(e) => return Err(self.refused_mkdir(&here, e)),
+            }
+            dir = openat(&dir, name, DIRECTORY, Mode::empty())
+                .step("openat", || format!("open the cgroup {}", self.shown(&here)))?;
+        }
+        Ok(dir)
+    }
+
+    /// Enables controllers in `cgroup.subtree_control` of `parent` and of those above it that lack one, and no others.
+    fn hand_down(&self, parent: &Path, writes: &[Write]) -> Result<()> {
+        let wanted = limits::controllers(writes);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let mut lacking = Vec::new();
+        for level in parent.ancestors() {
+            let step = || format!("read {}/cgroup.subtree_control", self.shown(level));
+            let dir = open_beneath(self.mount, level).step("openat2", step)?;
+            let on = files::read(&dir, "cgroup.subtree_control").step("read", step)?;
+            let missing: Vec<&String> = wanted.iter().filter(|w| on.split_ascii_whitespace().all(|c| c != *w)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            lacking.push((level, dir, missing));
+        }
+        for (level, dir, missing) in lacking.iter().rev() {
+            let value = missing.iter().map(|c| format!("+{c}")).collect::<Vec<_>>().join(" ");
+            files::write(dir, "cgroup.subtree_control", &value).map_err(|e| {
+                let field = writes.iter().find(|w| missing.contains(&&w.controller)).map(|w| w.field.clone());
+                self.refused_controllers(level, dir, missing, &value, e).at(field.unwrap_or_default())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The first cgroup that refuses, and why.
+    fn refused_controllers(&self, level: &Path, dir: &OwnedFd, missing: &[&String], value: &str, e: Errno) -> Error {
+        let shown = self.shown(level);
+        let error = Error::sys(format!("write {value:?} to {shown}/cgroup.subtree_control"), "write", e.into());
+        match e {
+            Errno::EBUSY => {
+                let members = life::members(dir).unwrap_or_default();
+                let pids: Vec<_> = members.iter().take(5).map(ToString::to_string).collect();
+                error.hint(format!(
+                    "{shown} holds {} process(es) of its own ({}), so it can hand down no controller: move them to a cgroup below it, or set linux.cgroupsPath to a place elsewhere",
+                    members.len(),
+                    pids.join(", ")
+                ))
+            }
+            Errno::ENOENT => {
+                let have = files::read(dir, "cgroup.controllers").unwrap_or_default();
+                let not: Vec<_> = missing
+                    .iter()
+                    .filter(|m| have.split_ascii_whitespace().all(|c| c != m.as_str()))
+                    .map(|m| m.as_str())
+                    .collect();
+                error.hint(format!("{shown} was not given {}: delegate it (systemd: Delegate=)", not.join(", ")))
+            }
+            Errno::EOPNOTSUPP => {
+                let kind = files::read(dir, "cgroup.type").unwrap_or_default();
+                error.hint(format!("{shown} is {}, which only some controllers can be used in", kind.trim()))
+            }
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => error.hint(format!("{shown} is not delegated to this user")),
+            _ => error,
+        }
+    }
+
+    fn refused_mkdir(&self, below: &Path, e: Errno) -> Error {
+        let error = Error::sys(format!("make the cgroup {}", self.shown(below)), "mkdirat", e.into()).at("/linux/cgroupsPath");
+        match e {
+            // cgroup_mkdir answers so when cgroup.max.depth or cgroup.max.descendants is reached.
+            Errno::EAGAIN => {
+                let by = self.first_above(below.parent().unwrap_or(below), |dir| {
+                    ["cgroup.max.descendants", "cgroup.max.depth"].iter().find_map(|name| {
+                        let value = files::read(dir, name).ok()?;
+                        (value.trim() != "max").then(|| format!("{name} is {}", value.trim()))
+                    })
+                });
+                error
+                    .hint(by.map_or("cgroup.max.descendants or cgroup.max.depth is reached".into(), |(p, w)| format!("{p}: {w}")))
+            }
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+                error.hint("making cgroups there needs root, or a delegated cgroup (systemd: Delegate=yes)")
+            }
+            _ => error,
+        }
+    }
+
+    /// The nearest of `below` and its parents of which `say` has something to say.
+    fn first_above(&self, below: &Path, say: impl Fn(&OwnedFd) -> Option<String>) -> Option<(String, String)> {
+        below.ancestors().find_map(|level| {
+            let dir = open_beneath(self.mount, level).ok()?;
+            Some((self.shown(level), say(&dir)?))
+        })
+    }
+}
+
+/// Directories made so far, removed again unless all went well.
+struct Made<'a> {
+    mount: &'a OwnedFd,
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        for path in self.paths.iter().rev() {
+            // Fails only where another process made a cgroup or moved in: then it is theirs.
+            let _ = unlinkat(self.mount, path, UnlinkatFlags::RemoveDir);
+        }
+    }
+}
