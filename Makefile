@@ -15,7 +15,11 @@ BIN      = $(TARGET)/release/onggi
 BUNDLE   = $(TARGET)/hello
 SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SHARE    = $(DESTDIR)$(PREFIX)/share
+# /usr/share/zsh/vendor-completions for a Debian package.
+ZSH      = $(SHARE)/zsh/site-functions
 PAGES    = $(wildcard man/*.8)
+# Only the tests are root then, not the build.
+RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
@@ -25,7 +29,7 @@ HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 tools:
 	@need=; \
 	command -v cc >/dev/null || need="$$need gcc libc6-dev"; \
-	[ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || need="$$need busybox-static"; \
+	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
 	$(apt-install)
 
 # What the tests need besides: the library that our filters are compared with.
@@ -67,7 +71,8 @@ check:
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked --lib --bins
 
-# The tests in integration/ skip nothing: they need root. The virtual machine needs no rights.
+# The tests in integration/ skip nothing: they need root, and Cargo.toml keeps them out of the plain `cargo test`. The
+# virtual machine needs no rights.
 test: test-tools
 	$(CARGO) build --locked
 	$(CARGO) test --locked
@@ -75,8 +80,8 @@ test: test-tools
 	$(MAKE) test-vm
 
 test-root: test-tools
-	@[ -n "$(SUDO)" ] && echo "the tests in integration/ need root: sudo will ask" || true
-	$(if $(SUDO),$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" ,)$(CARGO) test --locked --test integration
+	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration
 
 test-vm: release
 	integration/vm/run
@@ -93,12 +98,12 @@ install:
 	install -d $(SHARE)/man/man8
 	install -m 0644 $(PAGES) $(SHARE)/man/man8/
 	install -D -m 0644 man/completions/onggi.bash $(SHARE)/bash-completion/completions/onggi
-	install -D -m 0644 man/completions/_onggi $(SHARE)/zsh/site-functions/_onggi
+	install -D -m 0644 man/completions/_onggi $(ZSH)/_onggi
 	install -D -m 0644 man/completions/onggi.fish $(SHARE)/fish/vendor_completions.d/onggi.fish
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/onggi $(SHARE)/bash-completion/completions/onggi
-	rm -f $(SHARE)/zsh/site-functions/_onggi $(SHARE)/fish/vendor_completions.d/onggi.fish
+	rm -f $(ZSH)/_onggi $(SHARE)/fish/vendor_completions.d/onggi.fish
 	rm -f $(addprefix $(SHARE)/man/man8/,$(notdir $(PAGES)))
 
 clean:

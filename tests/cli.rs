@@ -8,6 +8,8 @@ mod features;
 mod log;
 #[path = "cli/packaging.rs"]
 mod packaging;
+#[path = "cli/seal.rs"]
+mod seal;
 #[path = "cli/spec.rs"]
 mod spec;
 #[path = "cli/usage.rs"]
