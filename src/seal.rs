@@ -24,6 +24,8 @@ use std::path::Path;
 /// was removed while it ran keeps the mode that it was installed with.
 const MODE: u32 = 0o511;
 
+const NO_MEMFD: &str = "vm.memfd_noexec forbids a memory file; --root must be where O_TMPFILE and execution are allowed then";
+
 const OWN_BINARY: &str = "/proc/self/exe";
 
 /// Returns when this process runs from a copy that is final. Otherwise makes the copy and starts the program again: then
@@ -51,7 +53,8 @@ pub fn ensure(state_root: &Path) -> Result<()> {
     // A program argument cannot hold a NUL: it came through execve.
     let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();
     let errno = memfd::exec(copy.as_fd(), &argv);
-    Err(Error::sys("start again from a copy of the binary", "execveat", errno.into()))
+    let error = Error::sys("start again from a copy of the binary", "execveat", errno.into());
+    Err(if errno == Errno::EACCES { error.hint(NO_MEMFD) } else { error })
 }
 
 fn is_unlinked_copy(binary: &File) -> Result<bool> {
@@ -71,14 +74,13 @@ fn sealed_copy(binary: &File) -> Result<File> {
 /// An unlinked file, opened for reading only: a file that is open for writing cannot be executed.
 fn unlinked_copy(binary: &File, state_root: &Path) -> Result<File> {
     let dir = state_root.ancestors().find(|d| d.is_dir()).unwrap_or(Path::new("/"));
-    let hint = "vm.memfd_noexec forbids a memory file; a file system that allows O_TMPFILE and execution is needed then";
     let writable = OpenOptions::new()
         .write(true)
         .mode(MODE)
         .custom_flags(libc::O_TMPFILE)
         .open(dir)
         .step("open", || format!("make an unlinked copy of the binary in {}", dir.display()))
-        .map_err(|e| e.hint(hint))?;
+        .map_err(|e| e.hint(NO_MEMFD))?;
     // The umask has taken bits from the mode.
     nix::sys::stat::fchmod(&writable, Mode::from_bits_truncate(MODE)).step("fchmod", || "set the mode of the copy".into())?;
     fill(writable.as_fd(), binary)?;

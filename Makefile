@@ -1,0 +1,110 @@
+# What to do with Onggi. `make run` and `make test` need a Debian 12 with a Rust toolchain and nothing done by hand.
+#
+#   make run       see a container run
+#   make test      every test: plain, as root, in a virtual machine
+#   make check     format, lints, unit tests: a minute, no root
+#   make install   PREFIX=/usr/local DESTDIR=
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+COMMIT  := $(shell git describe --always --dirty --abbrev=40 2>/dev/null)
+
+TARGET   = $(or $(CARGO_TARGET_DIR),target)
+BIN      = $(TARGET)/release/onggi
+BUNDLE   = $(TARGET)/hello
+SUDO    := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+SHARE    = $(DESTDIR)$(PREFIX)/share
+# /usr/share/zsh/vendor-completions for a Debian package.
+ZSH      = $(SHARE)/zsh/site-functions
+PAGES    = $(wildcard man/*.8)
+# Only the tests are root then, not the build.
+RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
+HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
+
+.DEFAULT_GOAL := release
+.PHONY: run test check release install uninstall bench test-vm test-root man clean tools test-tools
+
+# What the build, and the greeting, need from the system: a linker, and a program to run.
+tools:
+	@need=; \
+	command -v cc >/dev/null || need="$$need gcc libc6-dev"; \
+	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
+	$(apt-install)
+
+# What the tests need besides: the library that our filters are compared with.
+test-tools: tools
+	@need=; \
+	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
+	$(apt-install)
+
+# Installs $$need, or says how.
+define apt-install
+if [ -n "$$need" ]; then \
+	if command -v apt-get >/dev/null; then \
+		$(SUDO) apt-get update -q && $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$need; \
+	else \
+		echo "please install:$$need" >&2; exit 1; \
+	fi; \
+fi
+endef
+
+# One static file. Cargo puts it under the name of the host; it is wanted where everybody looks.
+release: tools
+	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked
+	@mkdir -p $(TARGET)/release
+	@ln -f $(TARGET)/$(HOST)/release/onggi $(BIN)
+
+run: release
+	@rm -rf $(BUNDLE)
+	@mkdir -p $(BUNDLE)/rootfs/bin
+	@cp "$$(command -v busybox)" $(BUNDLE)/rootfs/bin/busybox
+	@for name in sh echo uname id ps hostname; do ln -s busybox $(BUNDLE)/rootfs/bin/$$name; done
+	@$(BIN) spec -b $(BUNDLE) $$([ "$$(id -u)" = 0 ] || echo --rootless)
+	@sed -i -e 's/"terminal": true/"terminal": false/' \
+		-e 's|"sh"$$|"sh", "-c", "echo \\"Hello from a container made by Onggi: pid $$$$, $$(id), on $$(uname -sr)\\""|' $(BUNDLE)/config.json
+	@[ "$$(id -u)" = 0 ] || echo "not root: the container gets a user namespace (sudo make run for one without)"
+	@$(BIN) run -b $(BUNDLE) hello-$$$$
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) test --locked --lib --bins
+
+# The tests in integration/ skip nothing: they need root, and Cargo.toml keeps them out of the plain `cargo test`. The
+# virtual machine needs no rights.
+test: test-tools
+	$(CARGO) build --locked
+	$(CARGO) test --locked
+	$(MAKE) test-root
+	$(MAKE) test-vm
+
+test-root: test-tools
+	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration
+
+test-vm: release
+	integration/vm/run
+
+bench: release
+	$(CARGO) bench --locked
+
+man:
+	$(CARGO) run --quiet --locked --example man -- man
+
+install:
+	@[ -x $(BIN) ] || { echo "$(BIN) is not there: make release first" >&2; exit 1; }
+	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/onggi
+	install -d $(SHARE)/man/man8
+	install -m 0644 $(PAGES) $(SHARE)/man/man8/
+	install -D -m 0644 man/completions/onggi.bash $(SHARE)/bash-completion/completions/onggi
+	install -D -m 0644 man/completions/_onggi $(ZSH)/_onggi
+	install -D -m 0644 man/completions/onggi.fish $(SHARE)/fish/vendor_completions.d/onggi.fish
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/onggi $(SHARE)/bash-completion/completions/onggi
+	rm -f $(ZSH)/_onggi $(SHARE)/fish/vendor_completions.d/onggi.fish
+	rm -f $(addprefix $(SHARE)/man/man8/,$(notdir $(PAGES)))
+
+clean:
+	$(CARGO) clean

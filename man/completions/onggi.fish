@@ -1,0 +1,98 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_onggi_global_optspecs
+    string join \n v/version root= log= log-format= log-level= debug s/systemd-cgroup cgroup-manager= rootless= criu= h/help
+end
+
+function __fish_onggi_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_onggi_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_onggi_using_subcommand
+    set -l cmd (__fish_onggi_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c onggi -n "__fish_onggi_needs_command" -l root -d 'directory of container state [default: /run/onggi, or $XDG_RUNTIME_DIR/onggi without root]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l log -d 'append messages to FILE; an error is still printed on stderr' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l log-format -d 'text or json [default: text]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l log-level -d 'least level that is logged: error, warning, info or debug [default: error]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l cgroup-manager -d 'cgroupfs, systemd or disabled [default: cgroupfs]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l rootless -d 'tolerate missing cgroup rights: true, false or auto [default: auto]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l criu -d 'ignored; accepted for callers of old versions of runc' -r
+complete -c onggi -n "__fish_onggi_needs_command" -s v -l version -d 'print name, commit and specification'
+complete -c onggi -n "__fish_onggi_needs_command" -l debug -d 'the same as --log-level debug'
+complete -c onggi -n "__fish_onggi_needs_command" -s s -l systemd-cgroup -d 'make cgroups through systemd (cgroupsPath is slice:prefix:name)'
+complete -c onggi -n "__fish_onggi_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "run" -d 'create and start a container, wait for it, delete it'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "create" -d 'create a container whose program waits for start'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "start" -d 'run the program of a created container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "state" -d 'print the state of a container as JSON'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "kill" -d 'send a signal to a container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "delete" -d 'remove a stopped container and all that was made for it'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "list" -d 'list the containers under the state root'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "spec" -d 'write a config.json to start from'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "plan" -d 'print what a bundle means on this host, step by step, and change nothing'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "features" -d 'print what this program supports as JSON'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onggi -n "__fish_onggi_using_subcommand run" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l pid-file -d 'write the pid of the new process to FILE' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l preserve-fds -d 'pass N more file descriptors, from 3 + $LISTEN_FDS on [default: 0]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l no-pivot -d 'do not use pivot_root (for a root filesystem on a ramdisk)'
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l no-new-keyring -d 'keep the caller\'s session keyring'
+complete -c onggi -n "__fish_onggi_using_subcommand run" -s d -l detach -d 'leave once the process runs'
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l keep -d 'do not delete the container when it ends'
+complete -c onggi -n "__fish_onggi_using_subcommand run" -l no-subreaper -d 'do not reap processes that the container leaves behind'
+complete -c onggi -n "__fish_onggi_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand create" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l pid-file -d 'write the pid of the new process to FILE' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l preserve-fds -d 'pass N more file descriptors, from 3 + $LISTEN_FDS on [default: 0]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l no-pivot -d 'do not use pivot_root (for a root filesystem on a ramdisk)'
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l no-new-keyring -d 'keep the caller\'s session keyring'
+complete -c onggi -n "__fish_onggi_using_subcommand create" -s d -l detach -d 'leave once the process runs'
+complete -c onggi -n "__fish_onggi_using_subcommand create" -l no-subreaper -d 'do not reap processes that the container leaves behind'
+complete -c onggi -n "__fish_onggi_using_subcommand create" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand start" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand state" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand kill" -s a -l all -d 'signal every process of the container'
+complete -c onggi -n "__fish_onggi_using_subcommand kill" -s r -l regex -d 'the id is a regular expression; signal all that match'
+complete -c onggi -n "__fish_onggi_using_subcommand kill" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand delete" -s f -l force -d 'kill the container first'
+complete -c onggi -n "__fish_onggi_using_subcommand delete" -s r -l regex -d 'the id is a regular expression; delete all that match'
+complete -c onggi -n "__fish_onggi_using_subcommand delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand list" -s f -l format -d 'table or json [default: table]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand list" -s q -l quiet -d 'ids only'
+complete -c onggi -n "__fish_onggi_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand spec" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand spec" -l rootless -d 'for a user without root: a user namespace with the caller\'s ids'
+complete -c onggi -n "__fish_onggi_using_subcommand spec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand plan" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand plan" -s f -l format -d 'text or json [default: text]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand features" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "run" -d 'create and start a container, wait for it, delete it'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "create" -d 'create a container whose program waits for start'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "start" -d 'run the program of a created container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "state" -d 'print the state of a container as JSON'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "kill" -d 'send a signal to a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "delete" -d 'remove a stopped container and all that was made for it'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "list" -d 'list the containers under the state root'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "spec" -d 'write a config.json to start from'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "plan" -d 'print what a bundle means on this host, step by step, and change nothing'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "features" -d 'print what this program supports as JSON'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
