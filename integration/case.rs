@@ -1,0 +1,73 @@
+//! One test: a function, its name, and where it cannot run and why.
+
+use libtest_mimic::Trial;
+use std::path::Path;
+
+/// A test and what it needs. Made by [`case!`](crate::case!).
+pub struct Case {
+    name: String,
+    run: fn(),
+    ignored: Option<String>,
+}
+
+/// Makes a [`Case`] of a function, named `module::function`.
+#[macro_export]
+macro_rules! case {
+    ($run:ident) => {
+        $crate::case::Case::new(module_path!(), stringify!($run), $run)
+    };
+}
+
+impl Case {
+    pub fn new(module: &str, name: &str, run: fn()) -> Case {
+        let topic = module.split_once("::").map_or(module, |(_, topic)| topic);
+        Case { name: format!("{topic}::{name}"), run, ignored: None }
+    }
+
+    /// Runs in the virtual machine alone, because of `what` is needed.
+    pub fn vm(mut self, what: &str) -> Case {
+        if !crate::stage::vm() {
+            self.ignored = Some(format!("needs the virtual machine: {what}"));
+        }
+        self
+    }
+
+    /// Does not run with that runtime, because it differs as the reason says.
+    pub fn except(mut self, runtime: &str, reason: &str) -> Case {
+        if name_of_runtime() == runtime {
+            self.ignored = Some(format!("{runtime}: {reason}"));
+        }
+        self
+    }
+
+    /// Runs with Onggi alone: the behaviour is ours, as the reason says.
+    pub fn ours(self, reason: &str) -> Case {
+        match name_of_runtime().as_str() {
+            "onggi" => self,
+            other => self.except(other, reason),
+        }
+    }
+
+    pub fn trial(self) -> Trial {
+        let run = self.run;
+        let ignored = self.ignored.is_some();
+        let kind = self.ignored.unwrap_or_default();
+        Trial::test(self.name, move || {
+            run();
+            Ok(())
+        })
+        .with_kind(kind)
+        .with_ignored_flag(ignored)
+    }
+}
+
+/// Path or name of the runtime that is tested: `RUNTIME`, else the one that was built along with the tests.
+pub fn runtime() -> String {
+    std::env::var("RUNTIME").unwrap_or_else(|_| env!("CARGO_BIN_EXE_onggi").into())
+}
+
+/// Its last path component.
+pub fn name_of_runtime() -> String {
+    let runtime = runtime();
+    Path::new(&runtime).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}

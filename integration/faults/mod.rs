@@ -1,0 +1,214 @@
+//! What is left when a command is killed, or one of its system calls fails, at each of its system calls in turn.
+//!
+//! `FAULT_STEP=10` tries every tenth point only.
+
+pub mod ftkill;
+
+use crate::bundle::{Bundle, eventually};
+use crate::case;
+use crate::case::Case;
+use crate::hostdelta::{CaseGroup, Snapshot};
+use crate::stage::this_program_as;
+use serde_json::Value;
+use std::fmt::Write;
+use std::fs;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Leaving something behind at some points is the established runtimes' known state, not a fault of the test.
+const LEAKS: &str = "leaves a cgroup, a process or an unreadable state at some points";
+
+pub fn cases() -> Vec<Case> {
+    let ours = |case: Case| case.except("runc", LEAKS).except("crun", LEAKS);
+    vec![
+        ours(case!(create_killed_at_any_call_leaves_nothing)),
+        ours(case!(create_with_any_process_killed_leaves_nothing)),
+        ours(case!(run_killed_at_any_call_leaves_nothing)),
+        ours(case!(run_with_any_process_killed_leaves_nothing)),
+        ours(case!(start_killed_at_any_call_leaves_nothing)),
+        ours(case!(start_with_any_process_killed_leaves_nothing)),
+        ours(case!(delete_killed_at_any_call_leaves_nothing)),
+        ours(case!(delete_with_any_process_killed_leaves_nothing)),
+        ours(case!(forced_delete_killed_at_any_call_leaves_nothing)),
+        case!(the_tracer_counts_the_same_calls_as_strace),
+    ]
+}
+
+fn create_killed_at_any_call_leaves_nothing() {
+    sweep("create", "kill");
+}
+
+fn create_with_any_process_killed_leaves_nothing() {
+    sweep("create", "tree-kill");
+}
+
+fn run_killed_at_any_call_leaves_nothing() {
+    sweep("run", "kill");
+}
+
+fn run_with_any_process_killed_leaves_nothing() {
+    sweep("run", "tree-kill");
+}
+
+fn start_killed_at_any_call_leaves_nothing() {
+    sweep("start", "kill");
+}
+
+fn start_with_any_process_killed_leaves_nothing() {
+    sweep("start", "tree-kill");
+}
+
+fn delete_killed_at_any_call_leaves_nothing() {
+    sweep("delete", "kill");
+}
+
+fn delete_with_any_process_killed_leaves_nothing() {
+    sweep("delete", "tree-kill");
+}
+
+fn forced_delete_killed_at_any_call_leaves_nothing() {
+    sweep("delete --force", "kill");
+}
+
+fn the_tracer_counts_the_same_calls_as_strace() {
+    let bundle = Bundle::new();
+    let group = CaseGroup::new(&bundle);
+    let ours = trace(&bundle, &group, "count", 0, &["busybox", "true"]);
+    let mut strace = std::process::Command::new("strace");
+    let log = bundle.home.join("strace").display().to_string();
+    if bundle
+        .finish({
+            strace.args(["-o", &log, "busybox", "true"]);
+            strace
+        })
+        .status
+        != 0
+    {
+        eprintln!("strace is not here to compare with");
+        return;
+    }
+    // Its first line is the execve that starts the program, its last one tells the exit.
+    let theirs = fs::read_to_string(log).expect("read strace's log").lines().count() - 2;
+    assert_eq!(ours.calls, theirs as u64);
+}
+
+/// What the tracer reports.
+struct Report {
+    calls: u64,
+    /// Number of the call at which it acted, -1 if it did not.
+    call: i64,
+}
+
+fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
+    let report = bundle.home.join("report");
+    let mut tracer = this_program_as("ftkill");
+    tracer.args([mode, &at.to_string()]).arg(&report).arg(group.path()).arg("--").args(command);
+    tracer.current_dir(bundle.dir());
+    let output = bundle.finish(tracer);
+    assert_eq!(output.status, 0, "the tracer fails: {output:?}");
+    let report = fs::read_to_string(report).expect("read the report");
+    let mut numbers = report.split(' ');
+    let mut next = || numbers.next().and_then(|number| number.parse::<i64>().ok()).expect("a number in the report");
+    Report { calls: next().cast_unsigned(), call: next() }
+}
+
+/// One try: the container brought to where the command applies, the command traced, and what it left.
+fn point(command: &str, mode: &str, at: u64) -> (Report, Vec<String>) {
+    let bundle = match command {
+        "run" => Bundle::new(),
+        _ => Bundle::new().args(["sleep", "1000"]),
+    };
+    let group = CaseGroup::new(&bundle);
+    let before = Snapshot::of(&bundle);
+    bundle.write();
+    if command != "create" && command != "run" {
+        let container = bundle.create();
+        if command != "start" {
+            container.start();
+        }
+        if command == "delete" {
+            container.kill("KILL");
+            eventually("stopped", || container.status() == "stopped");
+        }
+    }
+    let runtime = bundle.command(command.split(' ').chain([bundle.id.as_str()]));
+    let line: Vec<String> = std::iter::once(runtime.get_program())
+        .chain(runtime.get_args())
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    let line: Vec<&str> = line.iter().map(String::as_str).collect();
+    let report = trace(&bundle, &group, mode, at, &line);
+
+    let mut wrong = Vec::new();
+    if (command == "create" || command == "run") && before.has_processes() && !is_whole(&bundle) {
+        let until = Instant::now() + Duration::from_secs(1);
+        while before.has_processes() && Instant::now() < until {
+            sleep(Duration::from_millis(10));
+        }
+        if before.has_processes() {
+            wrong.push("a process is alive after a second, and no state says so".into());
+        }
+    }
+    let delete = bundle.call(["delete", "--force", &bundle.id]);
+    if delete.status != 0 {
+        wrong.push(format!("delete --force: {} {}", delete.status, delete.stderr.trim()));
+    }
+    wrong.extend(before.delta());
+    if !wrong.is_empty() {
+        group.sweep_up(&bundle);
+        let _ = fs::remove_dir_all(bundle.root());
+    }
+    (report, wrong)
+}
+
+/// Whether there is a container: what a kill after the last step that matters leaves.
+fn is_whole(bundle: &Bundle) -> bool {
+    let state = bundle.call(["state", &bundle.id]);
+    let status = serde_json::from_str(&state.stdout).unwrap_or(Value::Null)["status"].clone();
+    status == "created" || status == "running"
+}
+
+/// Tries every point, prints a table of those that left something, and fails if there was one.
+fn sweep(command: &str, mode: &str) {
+    let step: u64 = std::env::var("FAULT_STEP").map_or(1, |step| step.parse().expect("a number in FAULT_STEP"));
+    let count = if mode.starts_with("tree-") { "tree-count" } else { "count" };
+    let (whole, wrong) = point(command, count, 0);
+    assert!(wrong.is_empty(), "{command}, not disturbed, leaves: {wrong:?}");
+    assert!(whole.calls > 10, "{command} makes {} calls", whole.calls);
+
+    let next = AtomicU64::new(1);
+    let found = Mutex::new(Vec::new());
+    let tried = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let at = next.fetch_add(step, Ordering::Relaxed);
+                    if at > whole.calls {
+                        return;
+                    }
+                    let (report, wrong) = point(command, mode, at);
+                    tried.fetch_add(1, Ordering::Relaxed);
+                    if !wrong.is_empty() {
+                        found.lock().expect("no panic under the lock").push((at, report.call, wrong));
+                    }
+                }
+            });
+        }
+    });
+    let mut found = found.into_inner().expect("no panic under the lock");
+    found.sort_unstable();
+    let mut table = format!(
+        "{command}, {mode}: {} calls, {} points tried, {} left something\n",
+        whole.calls,
+        tried.into_inner(),
+        found.len()
+    );
+    for (at, call, wrong) in &found {
+        let _ = writeln!(table, "  at {at:4} (call {call:3}): {}", wrong.join("; "));
+    }
+    eprint!("{table}");
+    assert!(found.is_empty(), "{table}");
+}
