@@ -5,6 +5,7 @@
 //! `OwnedFd` and close-on-exec, always.
 #![allow(unsafe_code)]
 
+pub mod netlink;
 pub mod pidfd;
 pub mod spawn;
 pub mod userns;
