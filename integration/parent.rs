@@ -5,6 +5,8 @@
 mod hooks;
 #[path = "parent/idmap.rs"]
 mod idmap;
+#[path = "parent/network.rs"]
+mod network;
 
 /// True if this process is root; else says which test did not run.
 fn root(test: &str) -> bool {

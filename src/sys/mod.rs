@@ -15,6 +15,7 @@ pub mod fs;
 pub mod inroot;
 pub mod memfd;
 pub mod mount;
+pub mod netlink;
 pub mod pidfd;
 pub mod process;
 pub mod seccomp;
