@@ -1,1 +1,317 @@
-//! (empty yet)
+//! The state directory: one directory a container, named by its id, under the state root (`/run/onggi`).
+//!
+//! Write ahead: the directory is made before anything else of the container (mkdir is the claim to the id), then the link
+//! `cgroup`, which names the cgroup before that exists and cannot be half written, then the FIFOs, and `state.json` by
+//! rename once init is ready. Whatever is there when a command is killed, `delete --force` finds the rest through it.
+//! Removal goes the other way round; the directory itself goes last.
+//!
+//! The lock of a container is flock(2) on its directory: it dies with its holder and leaves no file.
+
+mod record;
+
+pub use record::Record;
+
+use crate::error::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, readlinkat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Most that is read of a state file: a larger one is not ours.
+const MAX_STATE: u64 = 16 << 20;
+/// What `start` writes to let init go on.
+pub const START: &str = "start.fifo";
+/// What init tells `start`.
+pub const RESULT: &str = "result.fifo";
+const STATE: &str = "state.json";
+const STATE_NEW: &str = "state.json.new";
+const CONFIG: &str = "config.json";
+const CGROUP: &str = "cgroup";
+
+/// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
+///
+/// # Errors
+/// No directory that is the user's own is known.
+pub fn default_root() -> Result<PathBuf> {
+    let root = nix::unistd::geteuid().is_root();
+    let nested = || std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.contains("4294967295"));
+    match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
+        Some(dir) if !root || nested() => Ok(Path::new(&dir).join("onggi")),
+        None if !root => Err(Error::new("find the state root", "XDG_RUNTIME_DIR is not set").hint("set it, or pass --root")),
+        _ => Ok("/run/onggi".into()),
+    }
+}
+
+/// The state root.
+#[derive(Debug)]
+pub struct Store {
+    dir: OwnedFd,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the root to look at what is there; `None` when nothing ever was.
+    pub fn open(root: Option<&Path>) -> Result<Option<Self>> {
+        let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
+        match open_dir(&path) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => Ok(Some(Self { dir: other.step("open", || format!("open the state root {}", path.display()))?, path })),
+        }
+    }
+
+    /// Opens the root, making it if need be: mode 0700, and sticky for a user's, so that no cleaner takes it away.
+    ///
+    /// # Errors
+    /// It is writable by others, or not ours: who can write there can make us kill and remove.
+    pub fn open_or_make(root: Option<&Path>) -> Result<Self> {
+        let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
+        let step = || format!("make the state root {}", path.display());
+        let uid = nix::unistd::geteuid();
+        let dir = match open_dir(&path) {
+            Err(Errno::ENOENT) => {
+                use std::os::unix::fs::DirBuilderExt;
+                let mode = if uid.is_root() { 0o700 } else { 0o1700 };
+                if let Some(parent) = path.parent() {
+                    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).step("mkdir", step)?;
+                }
+                match nix::unistd::mkdir(&path, Mode::from_bits_truncate(mode)) {
+                    // Another command was quicker.
+                    Ok(()) | Err(Errno::EEXIST) => {}
+                    Err(e) => return Err(Error::sys(step(), "mkdir", e.into())),
+                }
+                open_dir(&path).step("open", step)?
+            }
+            other => other.step("open", || format!("open the state root {}", path.display()))?,
+        };
+        let stat = fstat(&dir).step("fstat", step)?;
+        if stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0 {
+            return Err(Error::new(format!("use the state root {}", path.display()), "others may write to it").hint("chmod go-w"));
+        }
+        if stat.st_uid != uid.as_raw() {
+            return Err(Error::new(format!("use the state root {}", path.display()), "it belongs to another user"));
+        }
+        Ok(Self { dir, path })
+    }
+
+    /// Claims the id and locks its directory.
+    pub fn create(&self, id: &str) -> Result<Entry> {
+        match mkdirat(&self.dir, id, Mode::from_bits_truncate(0o700)) {
+            Err(Errno::EEXIST) => return Err(Error::exact("container with given ID already exists")),
+            other => other.step("mkdirat", || format!("make the state directory {}", self.path.join(id).display()))?,
+        }
+        self.entry(id)
+    }
+
+    /// Opens the container's directory and locks it, waiting for whoever works on it now.
+    pub fn entry(&self, id: &str) -> Result<Entry> {
+        self.locked(id, FlockArg::LockExclusive)
+    }
+
+    /// Opens the container's directory to look at it, without waiting.
+    pub fn look(&self, id: &str) -> Result<Entry> {
+        let dir = self.open_entry(id)?;
+        Ok(Entry { dir: File::from(dir), lock: None, root: self.root_fd()?, id: id.into(), path: self.path.join(id) })
+    }
+
+    fn open_entry(&self, id: &str) -> Result<OwnedFd> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&self.dir, id, flags, Mode::empty()) {
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(unknown()),
+            other => other.step("openat", || format!("open the state directory {}", self.path.join(id).display())),
+        }
+    }
+
+    fn root_fd(&self) -> Result<OwnedFd> {
+        self.dir.try_clone().step("fcntl", || "keep the state root open".into())
+    }
+
+    fn locked(&self, id: &str, how: FlockArg) -> Result<Entry> {
+        let dir = self.open_entry(id)?;
+        let path = self.path.join(id);
+        let file = File::from(dir);
+        let kept = file.try_clone().step("fcntl", || format!("keep {} open", path.display()))?;
+        let lock = Flock::lock(file, how).map_err(|(_, e)| Error::sys(format!("lock {}", path.display()), "flock", e.into()))?;
+        // While we waited it may have been removed, and perhaps made anew.
+        let (held, named) = (fstat(&kept), fstatat(&self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW));
+        match (held, named) {
+            (Ok(held), Ok(named)) if same_file(&held, &named) => {}
+            _ => return Err(unknown()),
+        }
+        Ok(Entry { dir: kept, lock: Some(lock), root: self.root_fd()?, id: id.into(), path })
+    }
+
+    /// Ids of all that is there.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let mut ids = Vec::new();
+        let step = || format!("list the state root {}", self.path.display());
+        for entry in std::fs::read_dir(&self.path).step("getdents64", step)? {
+            let entry = entry.step("getdents64", step)?;
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                ids.extend(entry.file_name().into_string().ok());
+            }
+        }
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
+    nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn same_file(a: &FileStat, b: &FileStat) -> bool {
+    (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+}
+
+/// No such container, in the words that engines match on.
+pub fn unknown() -> Error {
+    Error::exact("container does not exist")
+}
+
+/// One container's directory, locked while this lives (unless it was only looked at).
+#[derive(Debug)]
+pub struct Entry {
+    dir: File,
+    lock: Option<Flock<File>>,
+    root: OwnedFd,
+    id: String,
+    path: PathBuf,
+}
+
+impl Entry {
+    /// The container's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its directory, to make sockets and files in.
+    pub fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Lets others work on the container, while this process goes on to look.
+    pub fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    fn step(&self, what: &str, name: &str) -> String {
+        format!("{what} {}", self.path.join(name).display())
+    }
+
+    /// Names the cgroup, before it is made.
+    pub fn name_cgroup(&self, path: &Path) -> Result<()> {
+        symlinkat(path, &self.dir, CGROUP).step("symlinkat", || self.step("make the link", CGROUP))
+    }
+
+    /// The cgroup that was named, whether it exists or not.
+    pub fn cgroup(&self) -> Result<Option<PathBuf>> {
+        match readlinkat(&self.dir, CGROUP) {
+            Ok(path) => Ok(Some(path.into())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(Error::sys(self.step("read the link", CGROUP), "readlinkat", e.into())),
+        }
+    }
+
+    /// Makes the two FIFOs between init and `start` and opens both for reading and writing, so that init can hold them
+    /// without a peer and its end of file means that init is gone or has executed the program.
+    pub fn make_fifos(&self) -> Result<(OwnedFd, OwnedFd)> {
+        let make = |name: &str| {
+            mknodat(&self.dir, name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
+                .step("mknodat", || self.step("make", name))?;
+            openat(&self.dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || self.step("open", name))
+        };
+        Ok((make(START)?, make(RESULT)?))
+    }
+
+    /// Opens a FIFO without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
+    pub fn open_fifo(&self, name: &str, write: bool) -> nix::Result<OwnedFd> {
+        let flags = if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        openat(&self.dir, name, flags, Mode::empty())
+    }
+
+    /// Keeps the bundle's configuration: hooks and limits are wanted after the bundle may be gone.
+    pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write_new(CONFIG, bytes)
+    }
+
+    /// The kept configuration.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        self.read(CONFIG)
+    }
+
+    /// Writes the state beside the one that counts.
+    pub fn prepare_state(&self, record: &Record) -> Result<()> {
+        self.write_new(STATE_NEW, &record.to_bytes())
+    }
+
+    /// Makes the prepared state the one that counts.
+    pub fn commit_state(&self) -> Result<()> {
+        renameat(&self.dir, STATE_NEW, &self.dir, STATE).step("renameat", || self.step("commit", STATE))
+    }
+
+    /// The state; `None` while the container is being made, or if its making was cut short.
+    ///
+    /// # Errors
+    /// The file is not ours, or damaged.
+    pub fn state(&self) -> Result<Option<Record>> {
+        match self.read(STATE) {
+            Err(e) if e.errno() == Some(crate::error::Errno(libc::ENOENT)) => Ok(None),
+            Err(e) => Err(e),
+            Ok(bytes) => Record::from_bytes(&bytes).map(Some).map_err(|e| e.context(&self.step("read", STATE))),
+        }
+    }
+
+    fn read(&self, name: &str) -> Result<Vec<u8>> {
+        // Not blocking: what is not a regular file is not ours.
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let fd = openat(&self.dir, name, flags, Mode::empty()).step("openat", || self.step("open", name))?;
+        let stat = fstat(&fd).step("fstat", || self.step("read", name))?;
+        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
+            return Err(Error::new(self.step("read", name), "not a regular file"));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).min(1 << 20));
+        File::from(fd).take(MAX_STATE).read_to_end(&mut bytes).step("read", || self.step("read", name))?;
+        Ok(bytes)
+    }
+
+    fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // What is left of a write that was cut short.
+        let open = || openat(&self.dir, name, flags, Mode::from_bits_truncate(0o600));
+        let fd = match open() {
+            Err(Errno::EEXIST) => {
+                unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir).step("unlinkat", || self.step("replace", name))?;
+                open()
+            }
+            other => other,
+        };
+        let fd = fd.step("openat", || self.step("make", name))?;
+        File::from(fd).write_all(bytes).step("write", || self.step("write", name))
+    }
+
+    /// Removes the directory with all that is in it. A second time is a success.
+    pub fn remove(self) -> Result<()> {
+        let mut dir = nix::dir::Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .step("openat", || self.step("list", ""))?;
+        for entry in dir.iter() {
+            let entry = entry.step("getdents64", || self.step("list", ""))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                // Nothing of ours is a directory; what somebody put there is theirs.
+                Err(e) => return Err(Error::sys(self.step("remove", &name.to_string_lossy()), "unlinkat", e.into())),
+            }
+        }
+        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::sys(self.step("remove", ""), "unlinkat", e.into())),
+        }
+    }
+}

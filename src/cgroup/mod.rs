@@ -11,9 +11,11 @@ mod hierarchy;
 mod life;
 pub mod limits;
 pub mod place;
+mod setup;
 mod tree;
 
 pub use hierarchy::Hierarchy;
+pub use setup::{Rights, Setup};
 
 use crate::config::Memory;
 use crate::error::{Context, Error, Result};

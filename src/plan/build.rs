@@ -2,7 +2,9 @@
 
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
-use super::{Action, ChildHook, Pause, Plan, Step, c_string, process, rootfs};
+use super::process::{self, Groups};
+use super::{Action, ChildHook, Pause, Plan, Step, c_string, rootfs};
+use crate::cgroup::Setup;
 use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::hooks::{Laid, Stage};
@@ -27,6 +29,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets (`--preserve-fds`, LISTEN_FDS).
     pub preserve: u32,
+    /// The container gets a cgroup of its own (not with `--cgroup-manager disabled`).
+    pub cgroup: bool,
     /// Entries for the program's environment (LISTEN_FDS).
     pub environment: Vec<String>,
 }
@@ -76,10 +80,9 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     rootfs::close(&context, &mut opens, &mut steps)?;
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
-    let net_devices = spec.linux.net_devices.iter();
     Ok(Plan {
-        cgroup: crate::cgroup::Setup::plan(spec, request.id, host.hierarchy.as_ref(), host.privileged, &mut warnings)?,
-        net_devices: net_devices.map(|(from, d)| (from.clone(), if d.name.is_empty() { from.clone() } else { d.name.clone() })).collect(),
+        cgroup: if request.cgroup { Setup::plan(&spec.linux, request.id, &host.cgroups())? } else { None },
+        net_devices: spec.linux.net_devices.clone(),
         namespaces,
         opens,
         steps,
@@ -228,15 +231,7 @@ fn last(
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     let sets = process::capabilities(program, warnings);
-    let keep_groups = spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true");
-    if keep_groups {
-        let mut with_groups = Vec::new();
-        process::identity(&Process { user: without_groups(program), ..program.clone() }, sets, host, true, &mut with_groups)?;
-        with_groups.retain(|s| !matches!(s.action, Action::Groups(_)));
-        steps.append(&mut with_groups);
-    } else {
-        process::identity(program, sets, host, host.privileged || may_set_groups(spec), steps)?;
-    }
+    process::identity(program, sets, host, groups(spec, host), steps)?;
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }
@@ -257,13 +252,15 @@ fn last(
     Ok((env, argv))
 }
 
-fn without_groups(program: &Process) -> crate::config::User {
-    crate::config::User { additional_gids: Vec::new(), ..program.user.clone() }
-}
-
 /// An unprivileged creator of a user namespace must deny setgroups(2) there, unless newgidmap writes its map: more than the
 /// one id that the kernel lets it map by itself.
-fn may_set_groups(spec: &Spec) -> bool {
+fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
-    gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1)
+    if spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true") {
+        Groups::Keep
+    } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
+        Groups::Set
+    } else {
+        Groups::Denied
+    }
 }

@@ -15,17 +15,16 @@ pub mod process;
 pub mod rootfs;
 pub mod show;
 
-#[cfg(test)]
-mod golden;
-
 pub use build::{Request, compile};
 pub use namespaces::Namespaces;
 
 use crate::sys::creds::Caps;
 use crate::sys::mount::Attrs;
+use crate::config::{LinuxIdMapping, NetDevice};
 use crate::error::{Error, Result};
 use crate::sys::process::SchedAttr;
 use crate::sys::spawn::StringList;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 
 /// Everything that is done to bring a container to life.
@@ -45,8 +44,8 @@ pub struct Plan {
     pub argv: StringList,
     /// Environment of the program.
     pub envp: StringList,
-    /// The network devices to move in, host name -> name in the container.
-    pub net_devices: Vec<(String, String)>,
+    /// The network devices to move in, by their names on the host.
+    pub net_devices: BTreeMap<String, NetDevice>,
 }
 
 /// One thing to do, and the field of `config.json` that asked for it (a JSON pointer, or empty: what every container gets).
@@ -111,20 +110,9 @@ pub struct Idmap {
     /// On the whole tree (`ridmap`).
     pub recursive: bool,
     /// Mappings of user ids.
-    pub uids: Vec<IdRange>,
+    pub uids: Vec<LinuxIdMapping>,
     /// Mappings of group ids.
-    pub gids: Vec<IdRange>,
-}
-
-/// A line of uid_map or gid_map: `count` ids from `inside` in the namespace are `outside` outside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdRange {
-    /// First id inside.
-    pub inside: u32,
-    /// First id outside.
-    pub outside: u32,
-    /// How many.
-    pub count: u32,
+    pub gids: Vec<LinuxIdMapping>,
 }
 
 /// Where the child waits for the parent. The parent walks the same list, so both agree by construction.

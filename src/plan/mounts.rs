@@ -1,8 +1,8 @@
 //! `mounts` -> steps: what each entry mounts, with which attributes, opened where.
 
-use super::namespaces::{self, Namespaces};
-use super::{Action, Filesystem, IdRange, Idmap, Mount, Open, Slot, Source, Step, Tree, What, c_string};
-use crate::config::Spec;
+use super::namespaces::Namespaces;
+use super::{Action, Filesystem, Idmap, Mount, Open, Slot, Source, Step, Tree, What, c_string};
+use crate::config::{LinuxIdMapping, Spec};
 use crate::config::options::{self, MountOptions};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -138,27 +138,27 @@ impl Entry<'_> {
 
     /// The mapping of an idmapped mount: the entry's own, the option's, or the container's.
     fn idmap(&self) -> Result<Option<Idmap>> {
-        let own = |list: &Option<Vec<crate::config::LinuxIdMapping>>| namespaces::ranges(list.as_deref().unwrap_or_default());
-        let (uids, gids) = (own(self.m.uid_mappings()), own(self.m.gid_mappings()));
+        let uids = self.m.uid_mappings().clone().unwrap_or_default();
+        let gids = self.m.gid_mappings().clone().unwrap_or_default();
         let linux = &self.context.spec.linux;
         let idmap = match &self.asked.idmap {
             options::Idmap::None if uids.is_empty() && gids.is_empty() => return Ok(None),
             options::Idmap::None => Idmap { recursive: false, uids, gids },
             options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => Idmap {
                 recursive: *recursive,
-                uids: namespaces::ranges(&linux.uid_mappings),
-                gids: namespaces::ranges(&linux.gid_mappings),
+                uids: linux.uid_mappings.clone(),
+                gids: linux.gid_mappings.clone(),
             },
             options::Idmap::Container { recursive } => Idmap { recursive: *recursive, uids, gids },
             options::Idmap::Mapped { uids, gids, recursive } => {
-                let resolve = |list: &[options::IdRange], container: &[crate::config::LinuxIdMapping]| {
+                let resolve = |list: &[options::IdRange], container: &[LinuxIdMapping]| {
                     list.iter().map(|r| r.mapping(container)).collect::<Result<Vec<_>>>()
                 };
                 let at = |e: Error| e.at(format!("{}/options", self.field));
                 Idmap {
                     recursive: *recursive,
-                    uids: namespaces::ranges(&resolve(uids, &linux.uid_mappings).map_err(at)?),
-                    gids: namespaces::ranges(&resolve(gids, &linux.gid_mappings).map_err(at)?),
+                    uids: resolve(uids, &linux.uid_mappings).map_err(at)?,
+                    gids: resolve(gids, &linux.gid_mappings).map_err(at)?,
                 }
             }
         };

@@ -7,12 +7,11 @@
 //! * A user namespace by path: the parent, while it still may, enters every other one around the clone; a new PID
 //!   namespace must belong to the joined user namespace, so the child forks once more after entering it.
 
-use super::{Action, IdRange, Open, Slot, Step, What};
-use crate::config::{LinuxIdMapping, Namespace, Spec};
+use super::{Action, Open, Slot, Step, What, c_string};
+use crate::config::{LinuxIdMapping, Spec};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::clone::flags;
-use std::ffi::CString;
 
 /// The namespaces' part of a plan.
 #[derive(Debug, Default)]
@@ -37,9 +36,9 @@ pub struct Namespaces {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Maps {
     /// `linux.uidMappings`.
-    pub uids: Vec<IdRange>,
+    pub uids: Vec<LinuxIdMapping>,
     /// `linux.gidMappings`.
-    pub gids: Vec<IdRange>,
+    pub gids: Vec<LinuxIdMapping>,
 }
 
 impl Namespaces {
@@ -95,7 +94,7 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
             ns.new |= kind;
         } else {
             let slot = Slot(opens.len());
-            opens.push(Open { field: format!("{field}/path"), path: c_path(entry)?, what: What::Namespace(kind) });
+            opens.push(Open { field: format!("{field}/path"), path: c_string(&entry.path, &format!("{field}/path"))?, what: What::Namespace(kind) });
             joined.push((kind, slot, field));
         }
     }
@@ -105,7 +104,7 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     let user_joined = joined.iter().any(|(kind, ..)| *kind == flags::NEWUSER);
     let user_new = ns.new & flags::NEWUSER != 0;
     if ns.new & flags::NEWTIME != 0 {
-        time(&mut ns, spec, host, steps)?;
+        time(&mut ns, spec, host)?;
     }
 
     let outer = |kind: u64| match kind {
@@ -134,13 +133,13 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     let mut add = |steps: &mut Vec<Step>, action| steps.push(Step { field: list.clone(), action });
     if user_new {
         ns.clone = in_clone & (flags::NEWUSER | flags::NEWPID);
-        let maps = Maps { uids: ranges(&spec.linux.uid_mappings), gids: ranges(&spec.linux.gid_mappings) };
+        let maps = Maps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() };
         steps.push(Step { field: "/linux/uidMappings".into(), action: Action::Pause(super::Pause::Mapped) });
         steps.push(identity(&maps.uids, &maps.gids));
         ns.maps = Some(maps);
     } else if user_joined {
         join(flags::NEWUSER, steps);
-        steps.push(identity(&ranges(&spec.linux.uid_mappings), &ranges(&spec.linux.gid_mappings)));
+        steps.push(identity(&spec.linux.uid_mappings, &spec.linux.gid_mappings));
         if in_clone & flags::NEWPID != 0 {
             ns.forks = true;
             add(steps, Action::Fork(in_clone));
@@ -161,15 +160,14 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
 }
 
 /// A new time namespace: its offsets must be written before the first process is in it, so it is the parent's work. An
-/// unprivileged parent cannot; its child makes it inside the user namespace and is in it from exec on (Linux 6.1).
-fn time(ns: &mut Namespaces, spec: &Spec, host: &Host, steps: &mut Vec<Step>) -> Result<()> {
+/// unprivileged one may not.
+fn time(ns: &mut Namespaces, spec: &Spec, host: &Host) -> Result<()> {
     let lines: String = spec
         .linux
         .time_offsets
         .iter()
         .map(|(clock, o)| format!("{clock} {} {}\n", o.secs().unwrap_or(0), o.nanosecs().unwrap_or(0)))
         .collect();
-    let _ = steps;
     if host.privileged {
         ns.time = Some(lines);
         return Ok(());
@@ -178,19 +176,10 @@ fn time(ns: &mut Namespaces, spec: &Spec, host: &Host, steps: &mut Vec<Step>) ->
 }
 
 /// The ids to work under inside a user namespace: its root, or the first that is mapped.
-fn identity(uids: &[IdRange], gids: &[IdRange]) -> Step {
-    let pick = |ranges: &[IdRange]| {
-        let root = ranges.iter().any(|r| r.inside == 0) || ranges.is_empty();
-        if root { 0 } else { ranges.first().map_or(0, |r| r.inside) }
+fn identity(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Step {
+    let pick = |maps: &[LinuxIdMapping]| {
+        let root = maps.iter().any(|m| m.container_id() == 0);
+        if root { 0 } else { maps.first().map_or(0, |m| m.container_id()) }
     };
     Step { field: "/linux/uidMappings".into(), action: Action::Identity { uid: pick(uids), gid: pick(gids) } }
-}
-
-/// `linux.uidMappings` and its kin as plain numbers.
-pub fn ranges(mappings: &[LinuxIdMapping]) -> Vec<IdRange> {
-    mappings.iter().map(|m| IdRange { inside: m.container_id(), outside: m.host_id(), count: m.size() }).collect()
-}
-
-fn c_path(entry: &Namespace) -> Result<CString> {
-    CString::new(entry.path.as_str()).map_err(|_| Error::new("namespace path", "has a NUL byte"))
 }

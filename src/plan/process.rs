@@ -19,24 +19,14 @@ pub struct Sets {
     pub ambient: u64,
 }
 
-/// Turns `process.capabilities` into bits. Unknown names are left out with a warning, as the spec allows and runc does.
-/// So are ambient ones that are not also permitted and inheritable, which the kernel would refuse.
+/// Turns `process.capabilities` into bits. Unknown names are left out (`config::check` warns of them). So are ambient ones that are not also permitted and inheritable, which the kernel would refuse.
 pub fn capabilities(process: &Process, warnings: &mut Vec<String>) -> Option<Sets> {
     let asked = process.capabilities.as_ref()?;
-    let mut set = |name: &str, list: &[String]| {
-        let mask = values::capabilities(list);
-        for unknown in mask.unknown {
-            warnings.push(format!("/process/capabilities/{name}: {unknown} is not a capability of this kernel; ignored"));
-        }
-        mask.bits
-    };
-    let bounding = set("bounding", &asked.bounding);
-    let caps = Caps {
-        effective: set("effective", &asked.effective),
-        permitted: set("permitted", &asked.permitted),
-        inheritable: set("inheritable", &asked.inheritable),
-    };
-    let wanted = set("ambient", &asked.ambient);
+    let set = |list: &[String]| values::capabilities(list).bits;
+    let bounding = set(&asked.bounding);
+    let caps =
+        Caps { effective: set(&asked.effective), permitted: set(&asked.permitted), inheritable: set(&asked.inheritable) };
+    let wanted = set(&asked.ambient);
     let ambient = wanted & caps.permitted & caps.inheritable;
     if ambient != wanted {
         warnings.push("/process/capabilities/ambient: those that are not also permitted and inheritable are ignored".into());
@@ -65,8 +55,19 @@ pub fn settings(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     Ok(())
 }
 
+/// What becomes of the supplementary groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Groups {
+    /// Exactly `additionalGids`, also when that is empty.
+    Set,
+    /// The caller's stay (annotation `run.oci.keep_original_groups`).
+    Keep,
+    /// setgroups(2) is denied in a user namespace that an unprivileged user maps by hand (user_namespaces(7)).
+    Denied,
+}
+
 /// From the privileges of the runtime to those of the program.
-pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, may_set_groups: bool, steps: &mut Vec<Step>) -> Result<()> {
+pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, groups: Groups, steps: &mut Vec<Step>) -> Result<()> {
     let mut add = |field: &str, action| steps.push(Step { field: field.into(), action });
     let user = &process.user;
     if let Some(sets) = sets {
@@ -78,10 +79,14 @@ pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, may_set_grou
         }
         add("/process/capabilities/bounding", Action::Bounding(sets.bounding));
     }
-    if may_set_groups {
-        add("/process/user/additionalGids", Action::Groups(user.additional_gids.clone()));
-    } else if !user.additional_gids.is_empty() {
-        return Err(Error::exact("cannot set any additional groups in a rootless container").at("/process/user/additionalGids"));
+    match groups {
+        Groups::Set => add("/process/user/additionalGids", Action::Groups(user.additional_gids.clone())),
+        Groups::Keep => {}
+        Groups::Denied if user.additional_gids.is_empty() => {}
+        Groups::Denied => {
+            let error = Error::exact("cannot set any additional groups in a rootless container");
+            return Err(error.at("/process/user/additionalGids"));
+        }
     }
     let cwd = c_string(if process.cwd.is_empty() { "/" } else { &process.cwd }, "/process/cwd")?;
     add("/process/cwd", Action::WorkingDirectory { path: cwd.clone(), last: false });

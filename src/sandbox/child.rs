@@ -38,8 +38,8 @@ pub struct Child {
     pub(super) mask_dir: Option<OwnedFd>,
     /// True once the null device masks a file and its slot can be cloned.
     pub(super) null_attached: bool,
-    /// The working directory could not be entered yet.
-    pub(super) cwd_pending: bool,
+    /// The working directory has been entered.
+    pub(super) cwd_entered: bool,
     /// Which candidate of the program step it is.
     pub(super) program: usize,
     /// True once `start` has said go: reports go to it.
@@ -82,7 +82,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
         devpts: None,
         mask_dir: None,
         null_attached: false,
-        cwd_pending: false,
+        cwd_entered: false,
         program: 0,
         started: false,
     };

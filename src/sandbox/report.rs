@@ -51,9 +51,11 @@ pub enum Detail {
     HookSignal = 10,
     /// A hook outlived its timeout.
     HookTimeout = 11,
+    /// A hook could not be executed; the errno in `value`.
+    HookNotRun = 12,
 }
 
-const DETAILS: [Detail; 12] = [
+const DETAILS: [Detail; 13] = [
     Detail::None,
     Detail::Kernel,
     Detail::Refused,
@@ -66,6 +68,7 @@ const DETAILS: [Detail; 12] = [
     Detail::HookStatus,
     Detail::HookSignal,
     Detail::HookTimeout,
+    Detail::HookNotRun,
 ];
 
 /// One message.

@@ -1,7 +1,8 @@
 //! What else a process is before it runs its program: session, names, limits, scheduling, keyring, exec.
 
 use super::{check, creds::prctl};
-use std::ffi::{CStr, c_char};
+use super::spawn::StringList;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Leaves at once, without the C library's exit handlers (they belong to the parent's copy of memory).
@@ -145,50 +146,10 @@ fn hex(digits: &[u8]) -> Option<u32> {
 }
 
 /// execveat(2) of an absolute or relative path; comes back only with an error.
-pub fn exec(path: &CStr, argv: &Pointers, envp: &Pointers) -> nix::errno::Errno {
+pub fn exec(path: &CStr, argv: &StringList, envp: &StringList) -> nix::errno::Errno {
     // SAFETY: NUL-terminated path; both arrays end with a null pointer and point at strings that live as long as they.
-    unsafe { libc::execve(path.as_ptr(), argv.0.as_ptr(), envp.0.as_ptr()) };
+    unsafe { libc::execve(path.as_ptr(), argv.laid_out().as_ptr(), envp.laid_out().as_ptr()) };
     nix::errno::Errno::last()
-}
-
-/// A null-terminated array of C strings, as execve wants it. Built before the clone. Leaks its strings: it lives until
-/// exec or exit.
-#[derive(Debug)]
-pub struct Pointers(Vec<*const c_char>);
-
-impl Pointers {
-    /// The array for `strings`.
-    pub fn new(strings: Vec<std::ffi::CString>) -> Self {
-        let mut list: Vec<*const c_char> = strings.into_iter().map(|s| s.into_raw().cast_const()).collect();
-        list.push(std::ptr::null());
-        Self(list)
-    }
-
-    /// The n-th string.
-    pub fn get(&self, n: usize) -> Option<&CStr> {
-        let p = self.0.get(n).copied().filter(|p| !p.is_null())?;
-        // SAFETY: every non-null entry came from CString::into_raw and is never freed.
-        Some(unsafe { CStr::from_ptr(p) })
-    }
-
-    /// Puts `string` in place of the n-th.
-    pub fn set(&mut self, n: usize, string: &'static CStr) {
-        if let Some(p) = self.0.get_mut(n).filter(|p| !p.is_null()) {
-            *p = string.as_ptr();
-        }
-    }
-
-    /// All strings.
-    pub fn iter(&self) -> impl Iterator<Item = &CStr> {
-        (0..).map_while(|n| self.get(n))
-    }
-}
-
-/// Gives `signal` its default action: an ignored signal stays ignored over exec.
-pub fn default_signal(signal: i32) -> nix::Result<()> {
-    let action = [0u64; 4];
-    // SAFETY: struct kernel_sigaction (handler, flags, restorer, mask), all zero: SIG_DFL.
-    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), 8) }).map(drop)
 }
 
 /// Unblocks every signal: exec keeps the mask.

@@ -76,6 +76,15 @@ impl StringList {
         Strings(&self.pointers)
     }
 
+    /// Lets entry `n` point at `string` instead. Allocates nothing.
+    pub fn point(&mut self, n: usize, string: &'static CStr) {
+        if n < self.strings.len()
+            && let Some(pointer) = self.pointers.get_mut(n)
+        {
+            *pointer = string.as_ptr();
+        }
+    }
+
     /// The strings.
     pub fn strings(&self) -> &[CString] {
         &self.strings

@@ -12,6 +12,7 @@ mod process;
 mod resources;
 mod sysctl;
 
+pub use mounts::may_lie_in_proc;
 pub use process::process;
 pub use resources::resources;
 pub use sysctl::sysctl_path;

@@ -22,6 +22,11 @@ const LXCFS: &[&str] = &[
     "uptime",
 ];
 
+/// Whether a mount may lie at this path inside /proc (absolute, without `.` and `..`).
+pub fn may_lie_in_proc(path: &str) -> bool {
+    path.strip_prefix("/proc/").is_some_and(|file| LXCFS.contains(&file))
+}
+
 pub(super) fn check(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
     if !spec.mounts.is_empty() && !namespaces.has("mount") {
         return Err(broken("/mounts", "mounts need a mount namespace", "linux.namespaces has none"));

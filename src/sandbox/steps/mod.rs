@@ -44,7 +44,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
             rootfs::symlink(child, path, target, *replace, only_if.as_deref())
         }
         Action::Console { rows, columns, uid } => rootfs::console(child, *rows, *columns, *uid),
-        Action::Hooks(hooks) => program::hooks(child, hooks),
+        Action::Hooks(hooks) => program::hooks(hooks),
         Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
         Action::MoveRoot => rootfs::move_root(child),
         Action::RootPropagation(attrs, recursive) => {
@@ -69,7 +69,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
             crate::sys::process::set_memory_policy(*mode, nodes).call("set_mempolicy")
         }
         Action::MakeWorkingDirectory(path) => rootfs::make_working_directory(child, path),
-        Action::WorkingDirectory(path) => process::working_directory(child, path),
+        Action::WorkingDirectory { path, last } => process::working_directory(child, path, *last),
         Action::NoNewPrivileges => process::no_new_privileges(),
         Action::Home { entry, uid } => program::home(child, &mut plan.envp, *entry, *uid),
         Action::StdioOwner { uid, gid } => process::stdio_owner(*uid, *gid),

@@ -5,7 +5,7 @@ use crate::sandbox::child::{Call, Child, Fail};
 use crate::seccomp::Filter;
 use crate::sys::creds::{self, Caps};
 use crate::sys::inroot;
-use crate::sys::{fs, mount, process};
+use crate::sys::{fs, mount, process, spawn};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 /// Ignored signals survive exec, so does the mask: the program gets neither from our caller.
 pub(super) fn signals(ignored: &[i32]) -> Result<(), Fail> {
     for &signal in ignored {
-        process::default_signal(signal).call("rt_sigaction")?;
+        spawn::default_signal(signal);
     }
     process::unblock_signals().call("rt_sigprocmask")
 }
@@ -59,16 +59,15 @@ pub(super) fn write_proc(child: &Child, path: &CStr, value: &CStr) -> Result<(),
 
 /// Enters the working directory: first as root, then, if that was forbidden, as the user (root of a user namespace may
 /// lack what the user has, and the other way round). The kernel tells when the result lies outside (CVE-2024-21626).
-pub(super) fn working_directory(child: &mut Child, path: &CStr) -> Result<(), Fail> {
-    let first = !child.cwd_pending;
+pub(super) fn working_directory(child: &mut Child, path: &CStr, last: bool) -> Result<(), Fail> {
+    if child.cwd_entered {
+        return Ok(());
+    }
     match fs::chdir(path) {
-        Err(Errno::EPERM | Errno::EACCES) if first => {
-            child.cwd_pending = true;
-            return Ok(());
-        }
+        Err(Errno::EPERM | Errno::EACCES) if !last => return Ok(()),
         other => other.call("chdir")?,
     }
-    child.cwd_pending = true;
+    child.cwd_entered = true;
     if fs::cwd_is_inside().call("getcwd")? { Ok(()) } else { Err(Fail::refused("it lies outside the container")) }
 }
 
@@ -168,7 +167,8 @@ pub(super) fn capabilities(want: Caps, ambient: u64, bounding: u64) -> Result<()
 /// Loads the filter. A listener's number is left in the word shared with the parent: from here on any call of ours may be
 /// one that the filter holds up until an agent answers.
 pub(super) fn seccomp(child: &Child, filter: &Filter) -> Result<(), Fail> {
-    let listener = crate::sys::seccomp::load(&filter.program, filter.flags).call("seccomp")?;
+    // Every kernel that this runs on knows SPEC_ALLOW (4.17).
+    let listener = crate::sys::seccomp::load(&filter.program, filter.load_flags(true)).call("seccomp")?;
     if let (Some(fd), Some(word)) = (listener, &child.given.listener) {
         use std::os::fd::IntoRawFd;
         // Close-on-exec; owned by the process, which forgets it at exec.

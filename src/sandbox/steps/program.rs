@@ -2,11 +2,11 @@
 
 use crate::plan::{Action, ChildHook, Plan};
 use crate::sandbox::child::{Call, Child, Fail};
-use crate::sandbox::report::Detail;
-use crate::sys::hook::{self, HookEnd};
-use crate::sys::inroot::{self, NO_SYMLINKS};
-use crate::sys::process::{self, Pointers};
-use crate::sys::{fs, vfs};
+use crate::sandbox::report::{Detail, Kind, Report};
+use crate::sys::inroot;
+use crate::sys::pidfd::Exit;
+use crate::sys::spawn::{self, End, Program, StringList};
+use crate::sys::{elf, fs, process, vfs};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 const PASSWD_LIMIT: usize = 1 << 20;
 
 /// Replaces the placeholder in the environment by the user's home directory; `/` when the container does not tell.
-pub(super) fn home(child: &mut Child, envp: &mut Pointers, entry: usize, uid: u32) -> Result<(), Fail> {
+pub(super) fn home(child: &mut Child, envp: &mut StringList, entry: usize, uid: u32) -> Result<(), Fail> {
     let root = child.root.as_ref().ok_or_else(|| Fail::call("openat2", Errno::EBADF))?;
     let room = std::mem::take(&mut child.given.home);
     let prefix = b"HOME=";
@@ -37,7 +37,7 @@ pub(super) fn home(child: &mut Child, envp: &mut Pointers, entry: usize, uid: u3
     }
     let room: &'static [u8] = room;
     let text = CStr::from_bytes_until_nul(room).map_err(|_| Fail::call("execve", Errno::EINVAL))?;
-    envp.set(entry, text);
+    envp.point(entry, text);
     Ok(())
 }
 
@@ -146,42 +146,29 @@ fn not_executable(node: BorrowedFd<'_>, errno: Errno) -> Fail {
     Fail(report)
 }
 
-/// Runs hooks of `hooks.createContainer` or `hooks.startContainer`.
-pub(super) fn hooks(child: &Child, hooks: &[ChildHook]) -> Result<(), Fail> {
-    let _ = child;
-    for (n, h) in hooks.iter().enumerate() {
-        let mut digits = [0u8; 12];
-        let pid = decimal(process::pid(), &mut digits);
-        let mut stderr = [0u8; 200];
-        let end = hook::run_in_child(
-            &h.path,
-            &h.argv,
-            &h.envp,
-            h.cwd.as_deref(),
-            &[&h.state.0, pid, &h.state.1],
-            h.timeout,
-            &mut stderr,
-        );
-        let part = u16::try_from(n).unwrap_or(u16::MAX);
-        let fail = |value: i32, detail: Detail, text: &[u8]| {
-            let Fail(mut report) = Fail::refused("");
-            report.value = value;
-            report.part = part;
-            Fail(report.detail(detail, text))
+/// Runs hooks of `hooks.createContainer` or `hooks.startContainer`. How one failed goes to the parent in numbers.
+pub(super) fn hooks(hooks: &[ChildHook]) -> Result<(), Fail> {
+    for (n, hook) in hooks.iter().enumerate() {
+        let cwd = match &hook.cwd {
+            Some(path) => Some(fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?),
+            None => None,
         };
-        match end {
-            Ok(HookEnd::Exited { code: 0, .. }) => {}
-            Ok(HookEnd::Exited { code, stderr: len }) => {
-                return Err(fail(code, Detail::HookStatus, stderr.get(..len).unwrap_or_default()));
-            }
-            Ok(HookEnd::Signaled { signal, .. }) => return Err(fail(signal, Detail::HookSignal, &[])),
-            Ok(HookEnd::TimedOut) => return Err(fail(0, Detail::HookTimeout, &[])),
-            Err(e) => {
-                let Fail(mut report) = Fail::call("execve", e);
-                report.part = part;
-                return Err(Fail(report));
-            }
-        }
+        let mut digits = [0u8; 12];
+        let stdin: [&[u8]; 3] = [&hook.state.0, decimal(process::pid(), &mut digits), &hook.state.1];
+        let program = Program { cwd: cwd.as_ref().map(AsFd::as_fd), stdin: &stdin, ..hook.laid.program() };
+        let mut buffer = [0u8; 200];
+        let report = spawn::run(&program, &mut buffer).call("clone")?;
+        let (value, detail, call) = match report.end {
+            End::Exited(exit) if exit.success() => continue,
+            End::Exited(Exit::Code(code)) => (i32::from(code), Detail::HookStatus, ""),
+            End::Exited(Exit::Signal { signal, .. }) => (i32::from(signal), Detail::HookSignal, ""),
+            End::TimedOut => (0, Detail::HookTimeout, ""),
+            End::NotRun(call, errno) => (errno as i32, Detail::HookNotRun, call),
+        };
+        let said = buffer.get(..report.captured).unwrap_or_default();
+        let mut failed = Report::new(Kind::Failed, 0, value).call(call).detail(detail, said);
+        failed.part = u16::try_from(n).unwrap_or(u16::MAX);
+        return Err(Fail(failed));
     }
     Ok(())
 }
@@ -229,14 +216,14 @@ fn why(path: &CStr, errno: Errno) -> Fail {
     if let Some(line) = head.strip_prefix(b"#!") {
         return Fail(script(report, line));
     }
-    match (errno, crate::sys::elf::machine(head)) {
-        (Errno::ENOEXEC | Errno::EINVAL, Some(machine)) if machine != crate::sys::elf::NATIVE => {
-            Fail(report.detail(Detail::Machine, crate::sys::elf::machine_name(machine)))
+    match (errno, elf::machine(head)) {
+        (Errno::ENOEXEC | Errno::EINVAL, Some(machine)) if machine != elf::NATIVE => {
+            Fail(report.detail(Detail::Machine, elf::machine_name(machine)))
         }
         (Errno::ENOEXEC, None) => Fail(report.detail(Detail::Format, &[])),
         (Errno::ENOENT, Some(_)) => {
             let mut loader = [0u8; 200];
-            match crate::sys::elf::loader(file.as_fd(), &mut loader) {
+            match elf::loader(file.as_fd(), &mut loader) {
                 Some(n) => Fail(report.detail(Detail::Interpreter, loader.get(..n).unwrap_or_default())),
                 None => Fail(report),
             }

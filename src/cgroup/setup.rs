@@ -1,0 +1,67 @@
+//! `linux.cgroupsPath` and `linux.resources` -> what is to be made of them on this host. Pure.
+
+use super::limits::{self, Write};
+use super::{Hierarchy, devices, place};
+use crate::config::Linux;
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+/// What the caller may do with cgroups here.
+#[derive(Debug, Clone, Copy)]
+pub struct Rights<'a> {
+    /// The cgroup2 hierarchy; `None` where none is mounted.
+    pub hierarchy: Option<&'a Hierarchy>,
+    /// May make cgroups.
+    pub may_create: bool,
+    /// May load device programs: they need CAP_BPF over the first user namespace.
+    pub may_load_programs: bool,
+}
+
+/// The cgroup's part of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// The hierarchy it is made in.
+    pub hierarchy: Hierarchy,
+    /// Its place below the mount.
+    pub path: PathBuf,
+    /// Limits, in order.
+    pub writes: Vec<Write>,
+    /// The device program; `None` allows every device.
+    pub devices: Option<Vec<u64>>,
+}
+
+impl Setup {
+    /// Plans the cgroup. `None` runs the container in the caller's own: where no cgroup can be made and nothing asks for
+    /// one (an unprivileged user without limits, a host without cgroup2).
+    ///
+    /// # Errors
+    /// A limit that cannot be applied here, with its field.
+    pub fn plan(linux: &Linux, id: &str, rights: &Rights<'_>) -> Result<Option<Self>> {
+        let none = crate::config::Resources::default();
+        let resources = linux.resources.as_ref().unwrap_or(&none);
+        let Some(hierarchy) = rights.hierarchy else {
+            return match limits::writes(resources, &Hierarchy::default()) {
+                Ok(_) => Ok(None),
+                Err(e) => Err(e.hint("no cgroup2 is mounted on this host: mount -t cgroup2 none /sys/fs/cgroup")),
+            };
+        };
+        let writes = limits::writes(resources, hierarchy)?;
+        if !rights.may_create {
+            return match writes.first() {
+                None => Ok(None),
+                Some(w) => Err(Error::new("apply a limit", "an unprivileged user needs a delegated cgroup, which this version cannot use")
+                    .at(w.field.clone())
+                    .hint("remove the limit, or run as root")),
+            };
+        }
+        let devices =
+            if rights.may_load_programs { devices::program(&resources.devices, &linux.devices)? } else { None };
+        let path = place::directory(&linux.cgroups_path, id, &hierarchy.own)?;
+        Ok(Some(Self { hierarchy: hierarchy.clone(), path, writes, devices }))
+    }
+
+    /// Its absolute path.
+    pub fn directory(&self) -> PathBuf {
+        self.hierarchy.mount.join(&self.path)
+    }
+}

@@ -1,0 +1,246 @@
+//! A plan in words: a line a step, for `onggi plan`, for golden tests, and for the step's part of an error.
+
+use super::{Action, Filesystem, Mount, Open, Pause, Plan, Source, Tree, What, namespaces};
+use crate::sys::mount::{Attrs, attr};
+use serde::Serialize;
+use std::fmt::{self, Write as _};
+
+/// One line of a plan.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct Line {
+    /// Who does it: `parent` or `child`.
+    pub who: &'static str,
+    /// JSON pointer of the field that asked for it; empty for what every container gets.
+    pub field: String,
+    /// What is done.
+    pub step: String,
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<6} {}", self.who, self.step)?;
+        if self.field.is_empty() { Ok(()) } else { write!(f, "  [{}]", self.field) }
+    }
+}
+
+impl Plan {
+    /// All lines, in order.
+    pub fn lines(&self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let mut add = |who, field: &str, step: String| lines.push(Line { who, field: field.into(), step });
+        if let Some(setup) = &self.cgroup {
+            add("parent", "/linux/cgroupsPath", format!("make cgroup {}", setup.path.display()));
+            for w in &setup.writes {
+                add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
+            }
+            if let Some(program) = &setup.devices {
+                add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
+            }
+        }
+        let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
+        for open in &self.opens {
+            let who = if by_child && !matches!(open.what, What::Namespace(_)) { "child" } else { "parent" };
+            add(who, &open.field, open_words(open));
+        }
+        for (slot, kind) in &self.namespaces.outer {
+            let field = self.opens.get(slot.0).map_or("", |o| &o.field);
+            add("parent", field, format!("enter the {} namespace around the clone", namespaces::name(*kind)));
+        }
+        if let Some(offsets) = &self.namespaces.time {
+            let offsets = offsets.trim_end().replace('\n', ", ");
+            let words = if offsets.is_empty() { "no offsets".to_string() } else { offsets };
+            add("parent", "/linux/timeOffsets", format!("make a time namespace around the clone: {words}"));
+        }
+        let into = if self.cgroup.is_some() { ", into the cgroup" } else { "" };
+        let kinds = kinds(self.namespaces.clone);
+        add("parent", "/linux/namespaces", format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }));
+        for step in &self.steps {
+            add("child", &step.field, step.action.words());
+        }
+        lines
+    }
+}
+
+/// Names of `CLONE_NEW*` bits.
+fn kinds(set: u64) -> String {
+    let names: Vec<_> = (0..32).map(|b| 1u64 << b).filter(|b| set & b != 0).map(namespaces::name).collect();
+    names.join(" ")
+}
+
+fn open_words(open: &Open) -> String {
+    let path = open.path.to_string_lossy();
+    match &open.what {
+        What::Namespace(kind) => format!("open {} namespace {path}", namespaces::name(*kind)),
+        What::Null => format!("clone the null device {path}"),
+        What::Tree(tree) => format!("clone {}{path}{}", if tree.recursive { "tree " } else { "" }, tree_words(tree)),
+    }
+}
+
+fn tree_words(tree: &Tree) -> String {
+    let mut out = String::new();
+    for &(kind, recursive) in &tree.propagation {
+        let _ = write!(out, " {}{}", if recursive { "r" } else { "" }, propagation(kind));
+    }
+    if let Some(map) = &tree.idmap {
+        let _ = write!(out, " {}idmap", if map.recursive { "r" } else { "" });
+        for m in &map.uids {
+            let _ = write!(out, " u{}:{}+{}", m.container_id(), m.host_id(), m.size());
+        }
+        for m in &map.gids {
+            let _ = write!(out, " g{}:{}+{}", m.container_id(), m.host_id(), m.size());
+        }
+    }
+    attrs_words(&mut out, "r", tree.recursive_attrs);
+    attrs_words(&mut out, "", tree.attrs);
+    if tree.nofollow {
+        out.push_str(" nofollow");
+    }
+    if tree.copy_symlink {
+        out.push_str(" copy-symlink");
+    }
+    out
+}
+
+fn propagation(kind: u64) -> &'static str {
+    match kind {
+        libc::MS_SHARED => "shared",
+        libc::MS_SLAVE => "slave",
+        libc::MS_PRIVATE => "private",
+        _ => "unbindable",
+    }
+}
+
+fn attrs_words(out: &mut String, prefix: &str, attrs: Attrs) {
+    const ATIME: u64 = libc::MOUNT_ATTR__ATIME;
+    for (bit, on, off) in [
+        (attr::RDONLY, "ro", "rw"),
+        (attr::NOSUID, "nosuid", "suid"),
+        (attr::NODEV, "nodev", "dev"),
+        (attr::NOEXEC, "noexec", "exec"),
+        (libc::MOUNT_ATTR_NODIRATIME, "nodiratime", "diratime"),
+        (libc::MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow", "symfollow"),
+    ] {
+        if attrs.set & bit != 0 {
+            let _ = write!(out, " {prefix}{on}");
+        } else if attrs.clear & bit != 0 {
+            let _ = write!(out, " {prefix}{off}");
+        }
+    }
+    if (attrs.set | attrs.clear) & ATIME != 0 {
+        let mode = match attrs.set & ATIME {
+            libc::MOUNT_ATTR_NOATIME => "noatime",
+            libc::MOUNT_ATTR_STRICTATIME => "strictatime",
+            _ => "relatime",
+        };
+        let _ = write!(out, " {prefix}{mode}");
+    }
+}
+
+fn mount_words(m: &Mount) -> String {
+    let target = m.target.to_string_lossy();
+    match &m.source {
+        Source::Tree(_) => format!("attach on {target}"),
+        Source::Filesystem(fs) => format!("mount {}{}", fs.kind.to_string_lossy(), filesystem_words(fs, &target)),
+        Source::Remount(attrs) => {
+            let mut out = format!("remount {target}");
+            attrs_words(&mut out, "", *attrs);
+            out
+        }
+    }
+}
+
+fn filesystem_words(fs: &Filesystem, target: &str) -> String {
+    let mut out = format!(" on {target}");
+    attrs_words(&mut out, "", Attrs { set: fs.attrs, ..Attrs::default() });
+    for (key, value) in &fs.parameters {
+        let _ = write!(out, " {}", key.to_string_lossy());
+        if let Some(value) = value {
+            let _ = write!(out, "={}", value.to_string_lossy());
+        }
+    }
+    for &(kind, recursive) in &fs.propagation {
+        let _ = write!(out, " {}{}", if recursive { "r" } else { "" }, propagation(kind));
+    }
+    if fs.copy_up {
+        out.push_str(" tmpcopyup");
+    }
+    out
+}
+
+impl Action {
+    /// What the step does, in a few words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Signals(ignored) => format!("default signals {ignored:?}"),
+            Self::Undumpable => "become undumpable".into(),
+            Self::Join(_, kind) => format!("enter the {} namespace", namespaces::name(*kind)),
+            Self::Fork(set) => format!("fork into new namespaces: {}", kinds(*set)),
+            Self::Unshare(set) => format!("make new namespaces: {}", kinds(*set)),
+            Self::Pause(Pause::Mapped) => "wait for the id maps".into(),
+            Self::Pause(Pause::Mounted) => "wait for the runtime's hooks".into(),
+            Self::Pause(Pause::Created) => "say ready".into(),
+            Self::Identity { uid, gid } => format!("become {uid}:{gid} of the user namespace"),
+            Self::NewSession => "start a session".into(),
+            Self::Keyring(name) => format!("join session keyring {}", name.to_string_lossy()),
+            Self::OpenProc => "mount a private procfs".into(),
+            Self::WriteProc { path, value } => {
+                format!("write {} to /proc/{}", value.to_string_lossy().escape_default(), path.to_string_lossy())
+            }
+            Self::Loopback => "bring lo up".into(),
+            Self::Propagation(attrs) => format!("make / r{}", propagation(attrs.propagation)),
+            Self::PrivateParent(path) => format!("make the mount of {} private", path.to_string_lossy()),
+            Self::Opens => "clone mounts".into(),
+            Self::Root { path, .. } => format!("hold the rootfs {}", path.to_string_lossy()),
+            Self::Mount(m) => mount_words(m),
+            Self::Device(d) => {
+                let (major, minor) = (libc::major(d.dev), libc::minor(d.dev));
+                let how = if d.host.is_some() { "bind" } else { "make" };
+                let kind = match d.mode & libc::S_IFMT {
+                    libc::S_IFBLK => 'b',
+                    libc::S_IFIFO => 'p',
+                    _ => 'c',
+                };
+                let (path, mode, uid, gid) = (d.path.to_string_lossy(), d.mode & 0o7777, d.uid, d.gid);
+                format!("{how} device {path} {kind} {major}:{minor} mode {mode:04o} owner {uid}:{gid}")
+            }
+            Self::Symlink { path, target, .. } => format!("link {} -> {}", path.to_string_lossy(), target.to_string_lossy()),
+            Self::Console { rows, columns, .. } => format!("open a terminal of {rows} rows, {columns} columns"),
+            Self::Hooks(hooks) => format!("run {} hooks in the container", hooks.len()),
+            Self::Pivot { .. } => "pivot to the rootfs".into(),
+            Self::MoveRoot => "move the rootfs to /".into(),
+            Self::RootPropagation(attrs, recursive) => {
+                format!("make the rootfs {}{}", if *recursive { "r" } else { "" }, propagation(attrs.propagation))
+            }
+            Self::ReadonlyRoot => "make the rootfs read-only".into(),
+            Self::Mask(path) => format!("mask {}", path.to_string_lossy()),
+            Self::Readonly(path) => format!("make {} read-only", path.to_string_lossy()),
+            Self::Hostname(name) => format!("set hostname {}", name.to_string_lossy()),
+            Self::Domainname(name) => format!("set domainname {}", name.to_string_lossy()),
+            Self::Umask(mask) => format!("set umask {mask:04o}"),
+            Self::Rlimit { resource, soft, hard } => format!("set resource limit {resource} to {soft}:{hard}"),
+            Self::Scheduler(a) => format!("set scheduling policy {} nice {} priority {}", a.policy, a.nice, a.priority),
+            Self::IoPriority(value) => format!("set I/O priority class {} level {}", value >> 13, value & 0x1fff),
+            Self::Personality(persona) => format!("set personality {persona:#x}"),
+            Self::MemoryPolicy { mode, nodes } => format!("set memory policy {mode:#x} nodes {nodes:x?}"),
+            Self::MakeWorkingDirectory(path) => format!("make working directory {}", path.to_string_lossy()),
+            Self::WorkingDirectory { path, last } => {
+                format!("enter {}{}", path.to_string_lossy(), if *last { ", as the user" } else { "" })
+            }
+            Self::NoNewPrivileges => "set no_new_privs".into(),
+            Self::Home { uid, .. } => format!("look up the home directory of {uid}"),
+            Self::StdioOwner { uid, gid } => format!("give stdio to {uid}:{gid}"),
+            Self::Bounding(set) => format!("bounding set {set:#x}"),
+            Self::Groups(groups) => format!("set groups {groups:?}"),
+            Self::User { uid, gid, .. } => format!("become {uid}:{gid}"),
+            Self::Capabilities { caps, ambient, .. } => format!(
+                "capabilities effective {:#x} permitted {:#x} inheritable {:#x} ambient {ambient:#x}",
+                caps.effective, caps.permitted, caps.inheritable
+            ),
+            Self::Program { name, candidates } => format!("find {} in {} places", name.to_string_lossy(), candidates.len().max(1)),
+            Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
+            Self::Start => "wait for start".into(),
+            Self::CloseFrom(first) => format!("close descriptors from {first} at exec"),
+            Self::Exec => "execute the program".into(),
+        }
+    }
+}

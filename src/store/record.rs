@@ -1,0 +1,133 @@
+//! `state.json`: what later commands need to know of a container without reading its configuration. One line of JSON, then
+//! a line with a checksum, so that a file cut short or edited by chance is known for what it is.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// The form of the file. Files of an earlier form must stay readable; a later one is refused.
+const VERSION: u32 = 1;
+
+/// A container as it was when it was created.
+#[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// [`VERSION`].
+    version: u32,
+    /// The container's id.
+    pub id: String,
+    /// Init, as the PID namespace of the runtime sees it.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot (proc_pid_stat(5), field 22): with it a pid names one process for ever.
+    pub start_time: u64,
+    /// The boot that the start time counts from.
+    pub boot_id: String,
+    /// The bundle, absolute.
+    pub bundle: PathBuf,
+    /// The rootfs, absolute.
+    pub rootfs: PathBuf,
+    /// When it was created, RFC 3339.
+    pub created: String,
+    /// The user who created it.
+    pub owner: u32,
+    /// `ociVersion` of its configuration.
+    pub oci_version: String,
+    /// `annotations` of its configuration.
+    pub annotations: BTreeMap<String, String>,
+    /// Its cgroup, absolute; `None` when it has none of its own.
+    pub cgroup: Option<PathBuf>,
+    /// It has a PID namespace of its own: when init dies, all die.
+    pub own_pid_namespace: bool,
+    /// Its configuration has hooks that run after its start (`poststart`).
+    pub poststart: bool,
+    /// Its configuration has hooks that run after its end (`poststop`).
+    pub poststop: bool,
+}
+
+
+impl Record {
+    /// A record of the current form; the fields are set by the caller.
+    pub fn new(id: &str) -> Self {
+        Self {
+            version: VERSION,
+            id: id.into(),
+            pid: 0,
+            start_time: 0,
+            boot_id: String::new(),
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            created: String::new(),
+            owner: 0,
+            oci_version: String::new(),
+            annotations: BTreeMap::new(),
+            cgroup: None,
+            own_pid_namespace: false,
+            poststart: false,
+            poststop: false,
+        }
+    }
+
+    /// The file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Strings, numbers and paths of UTF-8 cannot fail to serialize; other paths were refused before.
+        let mut bytes = serde_json::to_vec(self).unwrap_or_default();
+        let sum = checksum(&bytes);
+        bytes.extend(format!("\n{sum:016x}\n").bytes());
+        bytes
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// Cut short, damaged, or of a later version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let damaged = || Error::new("state", "damaged").hint("`onggi delete --force` clears the container");
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
+        let (json, sum) = text.strip_suffix('\n').and_then(|t| t.rsplit_once('\n')).ok_or_else(damaged)?;
+        if u64::from_str_radix(sum, 16) != Ok(checksum(json.as_bytes())) {
+            return Err(damaged());
+        }
+        let record: Self = serde_json::from_str(json).map_err(|_| damaged())?;
+        if record.version > VERSION {
+            return Err(Error::new("state", format!("written by a newer onggi (form {})", record.version)));
+        }
+        Ok(record)
+    }
+}
+
+/// FNV-1a, 64 bits: against accidents, not against enemies (the directory is root's).
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn survives_the_disk() {
+        let mut record = Record::new("c");
+        record.annotations.insert("k".into(), "line\nbreak".into());
+        record.cgroup = Some("/sys/fs/cgroup/c".into());
+        assert_eq!(Record::from_bytes(&record.to_bytes()).unwrap(), record);
+    }
+
+    #[test]
+    fn damage_is_seen() {
+        let bytes = Record::new("c").to_bytes();
+        for n in 0..bytes.len() {
+            assert!(Record::from_bytes(&bytes[..n]).is_err(), "cut at {n}");
+            let mut bad = bytes.clone();
+            bad[n] ^= 1;
+            assert!(Record::from_bytes(&bad).is_err(), "bit flipped at {n}");
+        }
+    }
+
+    #[test]
+    fn a_later_form_is_refused() {
+        let mut record = Record::new("c");
+        record.version = VERSION + 1;
+        assert!(Record::from_bytes(&record.to_bytes()).unwrap_err().to_string().contains("newer"));
+    }
+}
