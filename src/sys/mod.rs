@@ -7,7 +7,9 @@
 
 pub mod netlink;
 pub mod pidfd;
+pub mod socket;
 pub mod spawn;
+pub mod tty;
 pub mod userns;
 
 use nix::errno::Errno;
