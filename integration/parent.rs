@@ -7,6 +7,8 @@ mod hooks;
 mod idmap;
 #[path = "parent/network.rs"]
 mod network;
+#[path = "parent/supervise.rs"]
+mod supervise;
 
 /// True if this process is root; else says which test did not run.
 fn root(test: &str) -> bool {

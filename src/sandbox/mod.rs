@@ -1,1 +1,4 @@
-//! (empty yet)
+//! Brings a plan to life.
+
+mod relay;
+pub mod supervise;
