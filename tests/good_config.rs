@@ -20,7 +20,7 @@ fn files(dir: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn what_engines_write_is_taken() {
-    for (name, bytes) in files("bundles") {
+    for (name, bytes) in files("bundles").into_iter().chain(files("spec")) {
         let spec = Spec::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
         check::check(&spec).unwrap_or_else(|e| panic!("{name}: {e}"));
         assert_eq!(check::warnings(&spec), [], "{name}");
