@@ -15,7 +15,8 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
             return Err(broken(field, "id mappings need a user namespace", "linux.namespaces has none"));
         }
         if map.is_empty() && namespaces.makes("user") {
-            return Err(broken(field, "missing", "a new user namespace needs id mappings"));
+            let hint = "for one id: {\"containerID\":0,\"hostID\":YOUR_ID,\"size\":1}";
+            return Err(broken(field, "missing", "a new user namespace needs id mappings").hint(hint));
         }
         mapping(field, map)?;
     }

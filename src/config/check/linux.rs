@@ -84,10 +84,8 @@ fn net_devices(devices: &BTreeMap<String, NetDevice>, namespaces: &Namespaces) -
         if !interface_name(name) || (template && (name.matches('%').count() != 1 || !name.contains("%d"))) {
             return Err(broken(at + "/name", "invalid network device name", format!("{name:?}")));
         }
-        if !template {
-            if let Some(other) = taken.insert(name, host) {
-                return Err(broken(at + "/name", "duplicate network device name", format!("{other:?} is named {name:?} too")));
-            }
+        if !template && let Some(other) = taken.insert(name, host) {
+            return Err(broken(at + "/name", "duplicate network device name", format!("{other:?} is named {name:?} too")));
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ use super::load::member;
 use super::{Hook, Hooks, Spec, values};
 use crate::error::{Error, Result};
 use namespaces::Namespaces;
+use std::collections::BTreeSet;
 
 /// Checks the whole configuration.
 ///
@@ -46,9 +47,9 @@ pub fn check(spec: &Spec) -> Result<()> {
     }
 }
 
-/// What is let pass but should be said: each with its field, in the order of the configuration.
+/// What is let pass but should be said: each once, with its field.
 pub fn warnings(spec: &Spec) -> Vec<Error> {
-    let mut said = Vec::new();
+    let (mut said, mut unknown) = (Vec::new(), BTreeSet::new());
     if let Some(c) = spec.process.as_ref().and_then(|p| p.capabilities.as_ref()) {
         for (set, names) in [
             ("bounding", &c.bounding),
@@ -57,7 +58,7 @@ pub fn warnings(spec: &Spec) -> Vec<Error> {
             ("permitted", &c.permitted),
             ("ambient", &c.ambient),
         ] {
-            for name in values::capabilities(names).unknown {
+            for name in values::capabilities(names).unknown.into_iter().filter(|n| unknown.insert(n.clone())) {
                 said.push(Error::new("ignoring unknown capability", name).at(format!("/process/capabilities/{set}")));
             }
         }
@@ -206,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_only_said() {
         let spec = Spec::parse(
-            br#"{"process":{"capabilities":{"bounding":["CAP_KILL","CAP_NEW"],"ambient":["x"]}},
+            br#"{"process":{"capabilities":{"bounding":["CAP_KILL","CAP_NEW"],"ambient":["CAP_NEW","x"]}},
             "mounts":[{"destination":"data"}],"linux":{"personality":{"domain":"LINUX","flags":["X"]}}}"#,
         )
         .unwrap();

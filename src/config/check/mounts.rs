@@ -40,14 +40,15 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
         idmap(mount, &options, &spec.linux, namespaces).map_err(at)?;
         let destination = clean(mount.destination());
         on_proc(mount, &options, &destination).map_err(at)?;
-        if destination == Path::new("/proc") && !options.remount {
-            if let Some(first) = proc.replace(n) {
-                return Err(broken(
-                    format!("/mounts/{n}/destination"),
-                    "duplicate mount",
-                    format!("/mounts/{first} is on /proc too"),
-                ));
-            }
+        if destination == Path::new("/proc")
+            && !options.remount
+            && let Some(first) = proc.replace(n)
+        {
+            return Err(broken(
+                format!("/mounts/{n}/destination"),
+                "duplicate mount",
+                format!("/mounts/{first} is on /proc too"),
+            ));
         }
     }
     Ok(())

@@ -92,8 +92,9 @@ pub fn environment(env: &[String]) -> Result<Vec<&str>> {
     Ok(kept)
 }
 
+/// The errors do not show the entry: it may be a secret.
 fn variable_name(entry: &str) -> Result<&str> {
-    let bad = |cause: &str| Error::new("invalid environment variable", format!("{cause}: {entry:?}"));
+    let bad = |cause: &str| Error::new("invalid environment variable", cause);
     let (name, _) = entry.split_once('=').ok_or_else(|| bad("missing '='"))?;
     if name.is_empty() {
         return Err(bad("name cannot be empty"));
