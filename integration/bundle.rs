@@ -193,7 +193,7 @@ impl Bundle {
     /// `run`, which must succeed; what it printed.
     pub fn stdout(&self) -> String {
         let output = self.run();
-        assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
+        assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
         output.stdout
     }
 

@@ -11,6 +11,8 @@ mod inside;
 mod stage;
 
 mod lifecycle;
+mod mounts;
+mod namespaces;
 mod process;
 
 use std::process::ExitCode;
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
             eprintln!("failed at {place}");
         }
     }));
-    let cases = [lifecycle::cases(), process::cases(), faults::cases()];
+    let cases = [lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
     let trials = cases.into_iter().flatten().map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
