@@ -40,6 +40,14 @@ pub struct Output {
     pub stderr: String,
 }
 
+impl Output {
+    /// What standard error says, read as a person would: runc's log lines without their quoting, its warnings left out.
+    pub fn error(&self) -> String {
+        let lines = self.stderr.lines().filter(|line| !line.contains(" level=warning "));
+        lines.map(|line| line.replace("\\\"", "\"")).collect::<Vec<_>>().join("\n")
+    }
+}
+
 impl Bundle {
     /// The default `spec` configuration (without a terminal) on a busybox root file system; runs `true`.
     pub fn new() -> Bundle {
@@ -185,7 +193,7 @@ impl Bundle {
     /// `run`, which must succeed; what it printed.
     pub fn stdout(&self) -> String {
         let output = self.run();
-        assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
+        assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
         output.stdout
     }
 
@@ -226,8 +234,9 @@ impl Bundle {
         let before = crate::hostdelta::Snapshot::of(self);
         let output = self.run();
         assert!(output.status != 0, "succeeds: {output:?}");
-        assert!(output.stderr.contains(text), "{text:?} not in {output:?}");
-        assert_eq!(output.stderr.trim_end().lines().count(), 1, "one line: {output:?}");
+        let error = output.error();
+        assert!(error.contains(text), "{text:?} not in {output:?}");
+        assert_eq!(error.lines().count(), 1, "one line: {output:?}");
         before.assert_unchanged();
         output
     }
@@ -254,9 +263,11 @@ pub struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// `COMMAND ID ARGS...`
+    /// `COMMAND FLAGS... ID ARGS...`: what begins with `--` goes before the id.
     pub fn call(&self, command: &str, args: &[&str]) -> Output {
-        self.bundle.call([command, &self.bundle.id].iter().chain(args))
+        let (flags, args): (Vec<&str>, Vec<&str>) = args.iter().partition(|arg| arg.starts_with("--"));
+        let words = std::iter::once(command).chain(flags).chain([self.bundle.id.as_str()]).chain(args);
+        self.bundle.call(words)
     }
 
     /// The same, which must succeed in silence.

@@ -11,6 +11,9 @@ mod inside;
 mod stage;
 
 mod lifecycle;
+mod mounts;
+mod namespaces;
+mod process;
 
 use std::process::ExitCode;
 
@@ -22,17 +25,17 @@ fn main() -> ExitCode {
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
+    let arguments = libtest_mimic::Arguments::from_args();
+    if !arguments.list {
+        stage::enter();
+    }
     // The message comes with the result; the place would be lost.
     std::panic::set_hook(Box::new(|panic| {
         if let Some(place) = panic.location() {
             eprintln!("failed at {place}");
         }
     }));
-    let arguments = libtest_mimic::Arguments::from_args();
-    if !arguments.list {
-        stage::enter();
-    }
-    let cases = [lifecycle::cases(), faults::cases()];
+    let cases = [lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
     let trials = cases.into_iter().flatten().map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -74,14 +74,26 @@ fn outer() -> i32 {
     let mut watcher =
         this_program().env(ROLE, &scratch).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().expect("start the watcher");
     fs::create_dir(&scratch).expect("make the scratch cgroup");
-    let status = Command::new("sh")
+    let mut stage = Command::new("sh")
         .args(["-c", r#"echo 0 >"$0/cgroup.procs" && exec unshare -mpfCuin --kill-child --propagation private "$@""#])
         .arg(&scratch)
         .arg(std::env::current_exe().expect("find this program"))
         .args(std::env::args_os().skip(1))
         .env(ROLE, "init")
-        .status()
+        .spawn()
         .expect("start the first process");
+    // A group that has processes cannot hand controllers down. The first process goes into a leaf by itself; `unshare`,
+    // which waits for it, is out of its sight and is moved by us.
+    let outside = scratch.join("outside");
+    fs::create_dir(&outside).expect("make a cgroup");
+    while stage.try_wait().expect("look at the first process").is_none() {
+        if scratch.join("tests").exists() {
+            fs::write(outside.join("cgroup.procs"), stage.id().to_string()).expect("move the parent of the first process");
+            break;
+        }
+        sleep(Duration::from_millis(1));
+    }
+    let status = stage.wait().expect("wait for the first process");
     drop(watcher.stdin.take());
     watcher.wait().expect("wait for the watcher");
     shell_status(&status)
@@ -143,8 +155,10 @@ fn mount_all() -> nix::Result<()> {
     mount(Some("tmpfs"), "/run", Some("tmpfs"), nosuid, Some("mode=755"))?;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)?;
 
-    // A group that has processes cannot hand controllers down, so the tests move into a leaf.
     fs::create_dir(LEAF).and_then(|()| fs::write(format!("{LEAF}/cgroup.procs"), "0")).expect("enter the tests' cgroup");
+    while !fs::read_to_string("/sys/fs/cgroup/cgroup.procs").expect("read who is in the cgroup").is_empty() {
+        sleep(Duration::from_millis(1));
+    }
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").expect("read the list of controllers");
     for controller in controllers.split_whitespace() {
         fs::write("/sys/fs/cgroup/cgroup.subtree_control", format!("+{controller}")).expect("hand a controller down");

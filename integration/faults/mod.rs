@@ -27,11 +27,13 @@ pub fn cases() -> Vec<Case> {
         ours(case!(create_with_any_process_killed_leaves_nothing)),
         ours(case!(run_killed_at_any_call_leaves_nothing)),
         ours(case!(run_with_any_process_killed_leaves_nothing)),
-        ours(case!(start_killed_at_any_call_leaves_nothing)),
-        ours(case!(start_with_any_process_killed_leaves_nothing)),
-        ours(case!(delete_killed_at_any_call_leaves_nothing)),
-        ours(case!(delete_with_any_process_killed_leaves_nothing)),
-        ours(case!(forced_delete_killed_at_any_call_leaves_nothing)),
+        case!(start_killed_at_any_call_leaves_nothing),
+        case!(start_with_any_process_killed_leaves_nothing),
+        case!(delete_killed_at_any_call_leaves_nothing),
+        case!(delete_with_any_process_killed_leaves_nothing),
+        case!(forced_delete_killed_at_any_call_leaves_nothing),
+        case!(the_tracer_makes_a_call_fail),
+        case!(the_tracer_runs_a_command_before_a_call),
         case!(the_tracer_counts_the_same_calls_as_strace),
     ]
 }
@@ -94,11 +96,37 @@ fn the_tracer_counts_the_same_calls_as_strace() {
     assert_eq!(ours.calls, theirs as u64);
 }
 
+fn the_tracer_makes_a_call_fail() {
+    let bundle = Bundle::new();
+    let group = CaseGroup::new(&bundle);
+    let whole = trace(&bundle, &group, "count", 0, &["busybox", "mkdir", "made"]);
+    assert_eq!(whole.call, -1);
+    fs::remove_dir(bundle.dir().join("made")).expect("remove the directory");
+    // One of its calls is the mkdir, and told that the disk is full it says so.
+    let said_so = (1..=whole.calls).any(|at| {
+        let report = trace(&bundle, &group, "errno=28", at, &["busybox", "mkdir", "made"]);
+        let _ = fs::remove_dir(bundle.dir().join("made"));
+        report.call == nix::libc::SYS_mkdir && report.printed.contains("No space left on device")
+    });
+    assert!(said_so);
+}
+
+fn the_tracer_runs_a_command_before_a_call() {
+    let bundle = Bundle::new();
+    let group = CaseGroup::new(&bundle);
+    trace(&bundle, &group, "run=mkdir made", 1, &["busybox", "rmdir", "made"]);
+    assert!(!bundle.dir().join("made").exists());
+    let report = trace(&bundle, &group, "run=mkdir made", 1, &["busybox", "mkdir", "made"]);
+    assert!(report.printed.contains("exists"), "{}", report.printed);
+}
+
 /// What the tracer reports.
 struct Report {
     calls: u64,
     /// Number of the call at which it acted, -1 if it did not.
     call: i64,
+    /// What the command wrote to standard error.
+    printed: String,
 }
 
 fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
@@ -111,7 +139,7 @@ fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&st
     let report = fs::read_to_string(report).expect("read the report");
     let mut numbers = report.split(' ');
     let mut next = || numbers.next().and_then(|number| number.parse::<i64>().ok()).expect("a number in the report");
-    Report { calls: next().cast_unsigned(), call: next() }
+    Report { calls: next().cast_unsigned(), call: next(), printed: output.stderr }
 }
 
 /// One try: the container brought to where the command applies, the command traced, and what it left.
