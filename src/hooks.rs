@@ -1,7 +1,7 @@
 //! Hooks: programs that the caller wants run at set points of a container's life (config.md, "POSIX-platform Hooks").
 //!
 //! Runs those of the runtime's namespaces. The ones of createContainer and startContainer are executed by the container's
-//! init with [`spawn::run`](crate::sys::spawn::run), the same code; [`Laid`] prepares them and words their failures.
+//! init with [`spawn::run`], the same code; [`Laid`] prepares them and words their failures.
 //!
 //! A hook gets its own session, exactly the environment that it names, the bundle as its directory, the container's state
 //! on stdin, and no descriptor but 0, 1 and 2 (SEC-30). Its last words are in the error, because an exit status alone has

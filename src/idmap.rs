@@ -87,8 +87,6 @@ pub fn write_maps(proc: BorrowedFd, pid: i32, at: &str, uid: &[LinuxIdMapping], 
     check(at, Kind::Gid, gid)?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let dir = openat(proc, pid.to_string().as_str(), flags, Mode::empty()).step("openat", || format!("open /proc/{pid}"))?;
-    // gid first: once an unprivileged writer has mapped the uid there is nothing that it could still lack, and a refused
-    // setgroups shows before anything is set.
     write_map(dir.as_fd(), pid, at, Kind::Gid, gid)?;
     write_map(dir.as_fd(), pid, at, Kind::Uid, uid)
 }
@@ -156,7 +154,9 @@ fn write_file(dir: BorrowedFd, name: &'static str, text: &str) -> std::result::R
 
 fn refused(writer: Writer, errno: Errno) -> &'static str {
     match errno {
-        Errno::EPERM if writer.privileged => "are the host ids mapped in the user namespace of the runtime?",
+        Errno::EPERM if writer.privileged => {
+            "are the host ids mapped in the user namespace of the runtime, and has it CAP_SETFCAP if one of them is 0?"
+        }
         Errno::EPERM => "is the map written already?",
         Errno::EACCES => "the child is not dumpable, or procfs is read-only",
         _ => "",

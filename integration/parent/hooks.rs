@@ -2,7 +2,8 @@
 
 use onggi::config::Hook;
 use onggi::error::Result;
-use onggi::hooks::{Output, Stage, run, run_all};
+use onggi::hooks::{KEPT, Laid, Output, Stage, run, run_all};
+use onggi::sys::spawn::{self, Program};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -185,4 +186,37 @@ fn files_take_the_output_when_annotations_name_them() {
     nix::unistd::mkfifo(path("fifo").as_str(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let error = Output::open(&[("run.oci.hooks.stdout".to_owned(), path("fifo"))].into()).unwrap_err();
     assert_eq!(error.field(), "/annotations/run.oci.hooks.stdout");
+}
+
+/// As the container's init runs its hooks: pid 1 of its namespace, no procfs, nothing but what was laid out before.
+#[test]
+fn an_init_without_procfs_can_run_hooks() {
+    if std::env::var_os("ONGGI_TEST_INIT").is_some() {
+        assert_eq!((std::process::id(), Path::new("/proc/self").exists()), (1, false));
+        let mut buffer = [0; KEPT];
+        let mut run = |hook: &Hook| {
+            let laid = Laid::new(Stage::CreateContainer, 1, hook).unwrap();
+            let program = Program { stdin: &[b"{\"pid\":", b"1}"], ..laid.program() };
+            let report = spawn::run(&program, &mut buffer).unwrap();
+            laid.outcome(&report, &buffer[..report.captured])
+        };
+        let message = run(&shell("cat >&2; exit 4", None)).unwrap_err().to_string();
+        assert!(message.contains("exit status 4") && message.ends_with(", stderr: {\"pid\":1}"), "{message}");
+        let message = run(&shell("sleep 60 & sleep 60", Some(1))).unwrap_err().to_string();
+        assert!(message.contains("timeout of 1 s exceeded"), "{message}");
+        return;
+    }
+    if !super::root("an_init_without_procfs_can_run_hooks") {
+        return;
+    }
+    let script = format!(
+        "umount -l /proc; exec {} --exact hooks::an_init_without_procfs_can_run_hooks",
+        std::env::current_exe().unwrap().display()
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["--pid", "--fork", "--mount", "sh", "-c", &script])
+        .env("ONGGI_TEST_INIT", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }

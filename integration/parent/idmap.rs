@@ -40,35 +40,55 @@ fn a_map_that_the_kernel_refuses_is_named() {
     assert_eq!(error.field(), "/mounts/3/uidMappings/1");
 }
 
-/// As an ordinary user: the own id by itself, more only with the helpers.
-#[test]
-fn an_ordinary_user_maps_the_own_id_and_setgroups_is_denied() {
-    if std::env::var_os("ONGGI_TEST_ORDINARY").is_some() {
-        let namespace = make(&[(0, 12345, 1)], &[(0, 12345, 1)]).unwrap();
-        assert_eq!(inside(&namespace, "cat /proc/self/uid_map /proc/self/setgroups"), "0 12345 1 deny");
-        let error = make(&[(0, 12345, 1)], &[(0, 12345, 2)]).unwrap_err();
-        let message = error.to_string();
-        assert!(error.field().starts_with("/mounts/3/gidMappings"), "{message}");
-        assert!(message.contains("newgidmap is not installed") || message.contains("/etc/subgid"), "{message}");
-        return;
-    }
-    if !super::root("an_ordinary_user_maps_the_own_id_and_setgroups_is_denied") {
-        return;
-    }
+/// Runs a test of this file again as uid and gid 12345, after `before`, a shell command of root's in a mount namespace of
+/// its own.
+fn as_ordinary_user(test: &str, before: &str) {
     // Copied to where the user can execute it; the build directory may be closed to others.
     let dir = tempfile::tempdir_in("/tmp").unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path(), mode).unwrap();
     let copy = dir.path().join("parent");
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    let args = ["--exact", "idmap::an_ordinary_user_maps_the_own_id_and_setgroups_is_denied", "--nocapture"];
-    let output = Command::new("setpriv")
-        .args(["--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=-all"])
-        .arg(&copy)
-        .args(args)
+    let user = "setpriv --reuid=12345 --regid=12345 --clear-groups --inh-caps=-all";
+    let script = format!("{before} && exec {user} {} --exact idmap::{test} --nocapture", copy.display());
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", &script])
         .env("ONGGI_TEST_ORDINARY", "1")
         .current_dir("/")
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn ordinary() -> bool {
+    std::env::var_os("ONGGI_TEST_ORDINARY").is_some()
+}
+
+#[test]
+fn an_ordinary_user_maps_the_own_id_and_setgroups_is_denied() {
+    if ordinary() {
+        let namespace = make(&[(0, 12345, 1)], &[(0, 12345, 1)]).unwrap();
+        assert_eq!(inside(&namespace, "cat /proc/self/uid_map /proc/self/setgroups"), "0 12345 1 deny");
+    } else if super::root("an_ordinary_user_maps_the_own_id_and_setgroups_is_denied") {
+        as_ordinary_user("an_ordinary_user_maps_the_own_id_and_setgroups_is_denied", "true");
+    }
+}
+
+#[test]
+fn more_than_one_id_is_the_business_of_the_helper() {
+    if ordinary() {
+        let error = make(&[(0, 12345, 1)], &[(0, 12345, 1), (1, 100_000, 9)]).unwrap_err();
+        let message = error.to_string();
+        assert_eq!(error.field(), "/mounts/3/gidMappings", "{message}");
+        assert!(message.contains(" 0 12345 1 1 100000 9 not allowed"), "{message}");
+        assert!(message.contains("/etc/subgid"), "{message}");
+        // PATH has one that would say yes.
+        assert!(message.contains("run /usr/bin/newgidmap"), "{message}");
+    } else if super::root("more_than_one_id_is_the_business_of_the_helper") {
+        let before = "mount -t tmpfs none /mnt && cd /mnt \
+            && printf '#!/bin/sh\necho \"$@ not allowed\" >&2\nexit 1\n' > no && printf '#!/bin/sh\n' > newgidmap && chmod 755 no newgidmap \
+            && mkdir up work all && mount -t overlay -o lowerdir=/usr/bin,upperdir=up,workdir=work none all && cp no all/newgidmap \
+            && mount --bind all /usr/bin && export PATH=$PWD:$PATH";
+        as_ordinary_user("more_than_one_id_is_the_business_of_the_helper", before);
+    }
 }

@@ -120,6 +120,8 @@ pub struct Report {
 /// end with status 0 takes its process group with it; one that does may leave a daemon behind.
 pub fn run(program: &Program, buffer: &mut [u8]) -> nix::Result<Report> {
     let start = now();
+    // A caller's SIGCHLD ignored, and inherited by us, would make the kernel throw the exit status away.
+    default_signal(libc::SIGCHLD);
     let stdin = memory_file(program.stdin)?;
     let (output, output_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // Our end only: the program's must block as any other.
@@ -227,7 +229,8 @@ fn execute(program: &Program, streams: &[BorrowedFd; 3], parent: libc::pid_t) ->
         if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == -1 {
             return (0, Errno::last());
         }
-        if libc::getppid() != parent {
+        // 0: the parent is outside of a pid namespace that it has set for its children.
+        if ![0, parent].contains(&libc::getppid()) {
             return (0, Errno::ESRCH);
         }
     }
