@@ -1,10 +1,346 @@
-//! `create`.
+//! `create`, and the making of a container that `run` shares with it: everything up to an init that waits.
 
-use crate::cli::CreateArgs;
-use crate::cli::Global;
-use crate::error::{Error, Result};
+use crate::cgroup::Cgroup;
+use crate::cli::{CgroupManager, CreateArgs, Global};
+use crate::config::{Bundle, OCI_VERSION, OciState};
+use crate::console::{self, Console};
+use crate::error::{Context, Error, Result};
+use crate::hooks::{self, Stage};
+use crate::host::Host;
+use crate::plan::{self, Action, Pause, Plan, Request};
+use crate::sandbox::{self, Equipment, Launched, words};
+use crate::seccomp::notify::Notify;
+use crate::store::{Entry, Record, Store, init};
+use crate::sys::{clone, fs};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How long a cgroup may take to empty after its processes were killed.
+pub const EMPTY: Duration = Duration::from_secs(10);
 
 /// `create`.
-pub fn create(_global: &Global, _args: CreateArgs) -> Result<u8> {
-    Err(Error::new("create", "not merged yet"))
+pub fn create(global: &Global, args: CreateArgs) -> Result<u8> {
+    let made = make(global, &args, How { wait: true, detached: true }, "create")?;
+    made.commit(args.pid_file.as_deref())?;
+    Ok(0)
+}
+
+/// How the container is to come to life.
+#[derive(Debug, Clone, Copy)]
+pub struct How {
+    /// Init waits for `start`.
+    pub wait: bool,
+    /// The runtime leaves before the container ends.
+    pub detached: bool,
+}
+
+/// A container whose init is ready and waits for the commit.
+pub struct Made {
+    /// Its configuration.
+    pub bundle: Bundle,
+    /// Its directory, locked.
+    pub entry: Entry,
+    /// What is stored of it.
+    pub record: Record,
+    /// Its init.
+    pub launched: Launched,
+    /// The master of its terminal, in the foreground.
+    pub master: Option<OwnedFd>,
+    cgroup: Option<Cgroup>,
+}
+
+impl Made {
+    /// Makes the container known and lets init go on: to wait for `start`, or in `run` to the program. What follows a
+    /// failure here is undone like everything before.
+    pub fn commit(&self, pid_file: Option<&Path>) -> Result<()> {
+        let done = (|| {
+            if let Some(path) = pid_file {
+                write_pid_file(path, self.launched.pid)?;
+            }
+            self.entry.commit_state()?;
+            self.launched.go_on()
+        })();
+        if done.is_err() {
+            self.undo();
+        }
+        done
+    }
+
+    /// Removes all traces of a container that failed after it was made.
+    pub fn undo(&self) {
+        undo(Some(&self.launched), self.cgroup.as_ref(), Some(&self.entry));
+    }
+}
+
+/// Makes a container. On failure nothing of it is left.
+pub fn make(global: &Global, args: &CreateArgs, how: How, command: &str) -> Result<Made> {
+    let mut half = Half::default();
+    match half.make(global, args, how) {
+        Ok(made) => Ok(made),
+        Err(e) => {
+            let e = half.explain(e, command);
+            undo(half.launched.as_ref(), half.cgroup.as_ref(), half.entry.as_ref());
+            half.poststop();
+            Err(e)
+        }
+    }
+}
+
+/// What has been made so far.
+#[derive(Default)]
+struct Half {
+    entry: Option<Entry>,
+    cgroup: Option<Cgroup>,
+    launched: Option<Launched>,
+    /// A hook has failed: the spec then wants the poststop hooks (runtime.md, Lifecycle).
+    hooks_failed: Option<(Bundle, String)>,
+}
+
+impl Half {
+    fn make(&mut self, global: &Global, args: &CreateArgs, how: How) -> Result<Made> {
+        let host = Host::probe()?;
+        let listen = listen_fds();
+        let preserve = args.preserve_fds.saturating_add(listen);
+        check_preserved(preserve)?;
+        // Whatever else the caller left open is not for the container (CVE-2024-21626).
+        fs::cloexec_from(3 + preserve).step("close_range", || "close inherited descriptors at exec".into())?;
+        let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
+        let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
+        let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
+        let request = Request {
+            id: &args.id,
+            bundle: &bundle.dir,
+            wait: how.wait,
+            no_pivot: args.no_pivot,
+            no_new_keyring: args.no_new_keyring,
+            preserve,
+            cgroup: global.cgroup_manager != CgroupManager::Disabled,
+            environment: if listen > 0 { vec![format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".into()] } else { Vec::new() },
+        };
+        let plan = plan::compile(&bundle.spec, &request, &host)?;
+        for warning in &plan.warnings {
+            crate::log::warn(warning);
+        }
+        let (master_socket, mut equipment) = equip(&console)?;
+
+        self.entry = Some(Store::open_or_make(global.root.as_deref())?.create(&args.id)?);
+        let entry = self.entry.as_ref().ok_or_else(crate::store::unknown)?;
+        if let Some(setup) = &plan.cgroup {
+            entry.name_cgroup(&setup.directory())?;
+            let cgroup = self.cgroup.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
+            cgroup.apply(&setup.writes)?;
+            if setup.devices.is_some() {
+                cgroup.attach_devices(setup.devices.as_deref())?;
+            }
+        }
+        if how.wait {
+            equipment.fifos = Some(entry.make_fifos()?);
+        }
+        equipment.cgroup = self.cgroup.as_ref();
+        entry.write_config(&bundle.raw)?;
+        let mut record = record(&bundle, &args.id, &host, &plan);
+        self.launched = Some(sandbox::launch(plan, equipment)?);
+        let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
+        record.pid = launched.pid;
+        record.start_time = init::start_time(launched.pid)?.map_or(0, |(ticks, _)| ticks);
+        // While the child works.
+        entry.prepare_state(&record)?;
+        if launched.pauses_at(Pause::Mounted) {
+            launched.reach(Pause::Mounted)?;
+            if let Err(e) = runtime_hooks(&bundle, launched, &args.id) {
+                self.hooks_failed = Some((bundle, args.id.clone()));
+                return Err(e);
+            }
+            launched.go_on()?;
+        }
+        hand_over_listener(&bundle, launched, &args.id)?;
+        if let Err(e) = launched.reach(Pause::Created) {
+            if e.field().starts_with("/hooks/") {
+                self.hooks_failed = Some((bundle, args.id.clone()));
+            }
+            return Err(e);
+        }
+        let init = launched.pidfd.as_fd();
+        let master = master_socket.map(|s| console::receive_master(s.as_fd(), init, 10_000)).transpose()?;
+        if let Some(path) = &args.pidfd_socket {
+            console::send_pidfd(path, init, b"pidfd")?;
+        }
+        match (self.entry.take(), self.launched.take()) {
+            (Some(entry), Some(launched)) => {
+                Ok(Made { bundle, entry, record, launched, master, cgroup: self.cgroup.take() })
+            }
+            _ => Err(crate::store::unknown()),
+        }
+    }
+
+    /// Adds what only the cgroup knows, and the words that engines expect around an error of the program.
+    fn explain(&self, error: Error, command: &str) -> Error {
+        let killed = self.cgroup.as_ref().and_then(|c| c.oom_kills().ok().flatten()).is_some_and(|n| n > 0);
+        if killed {
+            return Error::exact("container init was OOM-killed (memory limit too low?)").at("/linux/resources/memory/limit");
+        }
+        if error.field() == "/process/args/0" && self.launched.is_some() {
+            return error.context(&words::program_prefix(command));
+        }
+        error
+    }
+
+    fn poststop(&self) {
+        if let Some((bundle, id)) = &self.hooks_failed {
+            poststop(bundle, id);
+        }
+    }
+}
+
+/// Runs the poststop hooks; their failures are warnings (runtime.md, Lifecycle, step 13).
+pub fn poststop(bundle: &Bundle, id: &str) {
+    let Some(list) = bundle.spec.hooks.as_ref() else { return };
+    match hooks::Output::open(&bundle.spec.annotations) {
+        Ok(output) => {
+            let state = state_json(bundle, id, "stopped", 0);
+            for e in hooks::run_all(Stage::Poststop, Stage::Poststop.of(list), &state, &bundle.dir, &output) {
+                crate::log::warn(&e.to_string());
+            }
+        }
+        Err(e) => crate::log::warn(&e.to_string()),
+    }
+}
+
+/// Ends what was begun. Each part is tried whatever became of the others; `delete --force` finds what is left.
+fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, entry: Option<&Entry>) {
+    let warn = |what: Result<()>| {
+        if let Err(e) = what {
+            crate::log::warn(&format!("after a failure: {e}"));
+        }
+    };
+    if let Some(launched) = launched {
+        launched.kill();
+    }
+    let mut clean = true;
+    if let Some(cgroup) = cgroup {
+        let removed = cgroup.kill().and_then(|()| cgroup.remove(EMPTY));
+        clean = removed.is_ok();
+        warn(removed);
+    }
+    // The state names the cgroup: it goes last, and stays when that could not go.
+    if let (Some(entry), true) = (entry, clean) {
+        warn(entry.remove());
+    }
+}
+
+fn state_json(bundle: &Bundle, id: &str, status: &str, pid: i32) -> Vec<u8> {
+    let dir = bundle.dir.to_string_lossy();
+    OciState { oci_version: OCI_VERSION, id, status, pid, bundle: &dir, annotations: &bundle.spec.annotations }.to_json()
+}
+
+/// `prestart` and `createRuntime` hooks, and the network devices.
+fn runtime_hooks(bundle: &Bundle, launched: &Launched, id: &str) -> Result<()> {
+    let devices = &launched.plan().net_devices;
+    if !devices.is_empty() {
+        crate::network::move_devices(devices, launched.network_namespace()?.as_fd())?;
+    }
+    let Some(list) = &bundle.spec.hooks else { return Ok(()) };
+    let output = hooks::Output::open(&bundle.spec.annotations)?;
+    let state = state_json(bundle, id, "creating", launched.pid);
+    for stage in [Stage::Prestart, Stage::CreateRuntime] {
+        hooks::run(stage, stage.of(list), &state, &bundle.dir, &output)?;
+    }
+    Ok(())
+}
+
+/// Runs the poststart hooks.
+pub fn poststart(bundle: &Bundle, id: &str, pid: i32) -> Result<()> {
+    let Some(list) = &bundle.spec.hooks else { return Ok(()) };
+    let output = hooks::Output::open(&bundle.spec.annotations)?;
+    let state = state_json(bundle, id, "running", pid);
+    hooks::run(Stage::Poststart, Stage::Poststart.of(list), &state, &bundle.dir, &output)
+}
+
+/// Gives the seccomp listener to the agent, before init can make a call that waits for the agent's answer.
+fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str) -> Result<()> {
+    let Some(listener) = launched.seccomp_listener()? else { return Ok(()) };
+    let notify = launched.plan().steps.iter().find_map(|s| match &s.action {
+        Action::Seccomp(filter) => filter.notify.as_ref(),
+        _ => None,
+    });
+    let Some(Notify { listener_path, listener_metadata, .. }) = notify else { return Ok(()) };
+    let at = |e: Error| e.at("/linux/seccomp/listenerPath");
+    let agent = console::connect_to(Path::new(listener_path)).map_err(at)?;
+    let state = state_json(bundle, id, "creating", launched.pid);
+    let message = crate::seccomp::notify::container_process_state(launched.pid, listener_metadata, &state);
+    crate::sys::socket::send_fd(agent.as_fd(), listener.as_fd(), &message)
+        .step("sendmsg", || format!("send the seccomp listener to {listener_path}"))
+        .map_err(at)
+}
+
+/// Where the terminal's master goes; in the foreground, to the first value.
+fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
+    let mut equipment = Equipment::default();
+    let ours = match console {
+        Console::Inherit => None,
+        Console::Socket(path) => {
+            equipment.console = Some(console::connect_to(path)?);
+            None
+        }
+        Console::Foreground => {
+            use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+            let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)
+                .step("socketpair", || "make a socket for the terminal".into())?;
+            equipment.console = Some(theirs);
+            Some(ours)
+        }
+    };
+    Ok((ours, equipment))
+}
+
+fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Record {
+    let mut record = Record::new(id);
+    record.boot_id = init::boot_id().unwrap_or_default();
+    record.bundle.clone_from(&bundle.dir);
+    record.rootfs = bundle.rootfs();
+    record.created = crate::log::rfc3339(SystemTime::now());
+    record.owner = host.uid;
+    record.oci_version.clone_from(&bundle.spec.oci_version);
+    record.annotations.clone_from(&bundle.spec.annotations);
+    record.cgroup = plan.cgroup.as_ref().map(crate::cgroup::Setup::directory);
+    record.own_pid_namespace = plan.namespaces.new & clone::flags::NEWPID != 0;
+    let has = |stage: Stage| bundle.spec.hooks.as_ref().is_some_and(|h| !stage.of(h).is_empty());
+    record.poststart = has(Stage::Poststart);
+    record.poststop = has(Stage::Poststop);
+    record
+}
+
+/// Descriptors that a socket-activating caller passes to us (sd_listen_fds(3)).
+fn listen_fds() -> u32 {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
+    match (number("LISTEN_FDS"), number("LISTEN_PID")) {
+        (Some(n), Some(pid)) if pid == std::process::id() => n,
+        _ => 0,
+    }
+}
+
+/// A descriptor that is to be preserved must be there, else another would take its number.
+fn check_preserved(count: u32) -> Result<()> {
+    for n in 3..3u32.saturating_add(count) {
+        let open = i32::try_from(n).is_ok_and(fs::is_open);
+        if !open {
+            return Err(Error::new(format!("preserve descriptor {n}"), "it is not open").hint("--preserve-fds counts from 3"));
+        }
+    }
+    Ok(())
+}
+
+/// Digits, no newline, whole or not there at all: engines poll for the file.
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
+    let step = || format!("write the pid file {}", path.display());
+    let name = path.file_name().ok_or_else(|| Error::new(step(), "it names no file"))?;
+    let temporary: PathBuf = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    std::fs::write(&temporary, pid.to_string()).step("write", step)?;
+    let renamed = std::fs::rename(&temporary, path).step("rename", step);
+    if renamed.is_err() {
+        // Already failing; a file that cannot be removed either is named by its pid.
+        drop(std::fs::remove_file(&temporary));
+    }
+    renamed
 }

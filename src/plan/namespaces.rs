@@ -130,7 +130,7 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     };
     let in_clone = ns.new & !flags::NEWTIME;
     let list = "/linux/namespaces".to_string();
-    let mut add = |steps: &mut Vec<Step>, action| steps.push(Step { field: list.clone(), action });
+    let add = |steps: &mut Vec<Step>, action| steps.push(Step { field: list.clone(), action });
     if user_new {
         ns.clone = in_clone & (flags::NEWUSER | flags::NEWPID);
         let maps = Maps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() };

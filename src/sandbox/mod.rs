@@ -1,4 +1,13 @@
-//! Brings a plan to life.
+//! Brings a plan to life: opens what it lists, clones, serves the pauses (parent), runs the steps (child), and stays with
+//! the container in the foreground. No decision about configuration is made here.
 
+pub mod child;
+pub mod launch;
+mod open;
 mod relay;
+pub mod report;
+mod steps;
 pub mod supervise;
+pub mod words;
+
+pub use launch::{Equipment, Launched, launch};

@@ -33,7 +33,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Keyring(name) => process::keyring(name),
         Action::OpenProc => process::open_proc(child),
         Action::WriteProc { path, value } => process::write_proc(child, path, value),
-        Action::Loopback => crate::network::loopback_up().call("ioctl"),
+        Action::Loopback => crate::sys::netlink::loopback_up().call("ioctl"),
         Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
         Action::PrivateParent(path) => rootfs::private_parent(path),
         Action::Opens => open_all(child, plan),

@@ -120,9 +120,9 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Resul
     };
     let (master, slave) = tty::open_pair(devpts).call("openat")?;
     if rows != 0 || columns != 0 {
-        tty::set_size(slave.as_fd(), rows, columns).call("ioctl")?;
+        tty::set_size(slave.as_fd(), tty::Size { height: rows, width: columns }).call("ioctl")?;
     }
-    tty::no_onlcr(slave.as_fd()).call("ioctl")?;
+    tty::clear_onlcr(slave.as_fd()).call("ioctl")?;
     if uid != 0 {
         fs::chown_at(slave.as_fd(), c"", uid, u32::MAX).call("fchownat")?;
     }
@@ -132,10 +132,10 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Resul
         console_node(child.root()?, node.as_fd())?;
     }
     if let Some(socket) = &child.given.console {
-        crate::console::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx").call("sendmsg")?;
+        crate::sys::socket::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx").call("sendmsg")?;
     }
     drop(master);
-    tty::make_controlling(slave.as_fd()).call("ioctl")?;
+    tty::take_control(slave.as_fd()).call("ioctl")?;
     for n in 0..=2 {
         fs::become_stdio(slave.as_fd(), n).call("dup3")?;
     }

@@ -1,0 +1,353 @@
+//! The parent: opens what the plan lists, clones into the cgroup and the namespaces, and walks the plan's pauses with the
+//! child. Every wait is for a message or the child's end, whichever comes first.
+
+use super::child::{self, Fail, Inheritance};
+use super::open::{self, Opened};
+use super::report::{Kind, Report, SIZE};
+use super::words;
+use crate::cgroup::Cgroup;
+use crate::config::LinuxIdMapping;
+use crate::error::{Context, Error, Result};
+use crate::plan::{Action, Pause, Plan, What};
+use crate::sys::clone::{self, Side, flags};
+use crate::sys::pidfd::{self, Exit};
+use crate::sys::{process, shared::Word};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What a launch needs beside the plan.
+#[derive(Default)]
+pub struct Equipment<'a> {
+    /// Where the child is cloned into.
+    pub cgroup: Option<&'a Cgroup>,
+    /// The FIFOs between init and `start`.
+    pub fifos: Option<(OwnedFd, OwnedFd)>,
+    /// Where the master of the terminal is sent.
+    pub console: Option<OwnedFd>,
+}
+
+/// A container's init on its way.
+pub struct Launched {
+    plan: Plan,
+    /// Its pid, as this process sees it.
+    pub pid: i32,
+    /// Its descriptor.
+    pub pidfd: OwnedFd,
+    channel: OwnedFd,
+    listener: Option<Word>,
+}
+
+/// Room for `HOME=` and a path, NUL included.
+const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
+
+/// Opens what the plan lists, and clones.
+pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
+    process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
+    let slots = prepare(&plan)?;
+    // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .step("socketpair", || "make the channel to the container's init".into())?;
+    let notify = plan.steps.iter().any(|s| matches!(&s.action, Action::Seccomp(f) if f.notify.is_some()));
+    let listener = if notify { Some(Word::new().step("mmap", || "share memory with init".into())?) } else { None };
+    let mut given = Inheritance {
+        channel: theirs,
+        slots,
+        start: equipment.fifos,
+        console: equipment.console,
+        home: vec![0u8; HOME_ROOM].leak(),
+        listener: listener.as_ref().map(Word::share),
+    };
+
+    let around = Around::enter(&plan, &given.slots)?;
+    let dir = equipment.cgroup.map(AsFd::as_fd);
+    let cloned = match clone::clone3(plan.namespaces.clone, dir, false) {
+        Err(e) => Err(refused(&plan, equipment.cgroup, e)),
+        Ok(Side::Child) => {
+            // Else the end of the parent would not be an end of file.
+            drop(ours);
+            child::run(plan, given)
+        }
+        Ok(Side::Parent(pid, pidfd)) => Ok((pid, pidfd)),
+    };
+    let back = around.leave();
+    let (pid, pidfd) = cloned?;
+    given.slots.clear();
+    drop(given);
+    let mut launched = Launched { plan, pid, pidfd, channel: ours, listener };
+    if let Err(e) = back.and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps()) {
+        launched.kill();
+        return Err(e);
+    }
+    Ok(launched)
+}
+
+/// Words a clone that failed.
+fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
+    let error = match (errno, cgroup) {
+        (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV, Some(cgroup)) => return cgroup.refused_entry("clone3", errno),
+        _ => Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces"),
+    };
+    if plan.namespaces.clone & flags::NEWUSER != 0 {
+        if let Some(why) = crate::idmap::why_no_user_namespace(errno) {
+            return error.hint(why);
+        }
+    }
+    match errno {
+        Errno::EPERM => error.hint("root is needed, or a user namespace in linux.namespaces"),
+        Errno::ENOSPC | Errno::EUSERS => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
+        _ => error,
+    }
+}
+
+/// Opens the plan's list, or leaves that to the child, which then opens all but the namespaces.
+fn prepare(plan: &Plan) -> Result<Vec<Opened>> {
+    let by_child = plan.steps.iter().any(|s| matches!(s.action, Action::Opens));
+    let mut slots = Vec::with_capacity(plan.opens.len());
+    let mut maps: Vec<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>, OwnedFd)> = Vec::new();
+    for entry in &plan.opens {
+        let word = |Fail(report)| words::of_open(entry, &report);
+        let tree = if let What::Tree(tree) = &entry.what { Some(tree) } else { None };
+        if tree.is_some_and(|t| t.copy_symlink) {
+            if let Some(target) = open::link_target(entry).map_err(word)? {
+                slots.push(Opened::Link(target));
+                continue;
+            }
+        }
+        if by_child && !matches!(entry.what, What::Namespace(_)) {
+            if tree.is_some_and(|t| t.idmap.is_some()) {
+                let error = Error::new("make an idmapped mount", "an unprivileged user may not").at(entry.field.clone());
+                return Err(error);
+            }
+            slots.push(Opened::Nothing);
+            continue;
+        }
+        let userns = match tree.and_then(|t| t.idmap.as_ref()) {
+            None => None,
+            Some(map) => {
+                let known = maps.iter().position(|(u, g, _)| (u, g) == (&map.uids, &map.gids));
+                let at = match known {
+                    Some(at) => at,
+                    None => {
+                        let at = entry.field.trim_end_matches("/source").to_string();
+                        let proc = std::fs::File::open("/proc").step("open", || "open /proc".into())?;
+                        let fd = crate::idmap::user_namespace_for(proc.as_fd(), &at, &map.uids, &map.gids)?;
+                        maps.push((map.uids.clone(), map.gids.clone(), fd));
+                        maps.len() - 1
+                    }
+                };
+                maps.get(at).map(|(_, _, fd)| fd.as_fd())
+            }
+        };
+        slots.push(open::open(entry, userns).map_err(word)?);
+    }
+    Ok(slots)
+}
+
+/// Namespaces that the parent is in just for the clone.
+struct Around {
+    home: Vec<(OwnedFd, u64)>,
+}
+
+impl Around {
+    fn enter(plan: &Plan, slots: &[Opened]) -> Result<Self> {
+        let mut around = Self { home: Vec::new() };
+        let entered = around.enter_all(plan, slots);
+        if let Err(e) = entered {
+            around.leave()?;
+            return Err(e);
+        }
+        Ok(around)
+    }
+
+    fn enter_all(&mut self, plan: &Plan, slots: &[Opened]) -> Result<()> {
+        for (slot, kind) in &plan.namespaces.outer {
+            let name = crate::plan::namespaces::name(*kind);
+            self.remember(*kind)?;
+            let field = plan.opens.get(slot.0).map_or("", |o| &o.field);
+            let Some(Opened::Fd(fd, _)) = slots.get(slot.0) else { continue };
+            clone::setns(fd.as_fd(), *kind).step("setns", || format!("enter the {name} namespace")).map_err(|e| {
+                let e = e.at(field);
+                if *kind == flags::NEWPID { e.hint("it must be the runtime's own or one below it") } else { e }
+            })?;
+        }
+        if let Some(offsets) = &plan.namespaces.time {
+            let at = |e: Error| e.at("/linux/timeOffsets");
+            self.remember(flags::NEWTIME)?;
+            clone::unshare(flags::NEWTIME).step("unshare", || "make a time namespace".into()).map_err(at)?;
+            if !offsets.is_empty() {
+                std::fs::write("/proc/self/timens_offsets", offsets)
+                    .step("write", || "write the offsets of the time namespace".into())
+                    .map_err(at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, kind: u64) -> Result<()> {
+        let file = match kind {
+            flags::NEWPID => "pid",
+            flags::NEWNET => "net",
+            flags::NEWUTS => "uts",
+            flags::NEWIPC => "ipc",
+            flags::NEWCGROUP => "cgroup",
+            _ => "time",
+        };
+        let path = format!("/proc/self/ns/{file}");
+        let fd = std::fs::File::open(&path).step("open", || format!("open {path}"))?;
+        self.home.push((fd.into(), kind));
+        Ok(())
+    }
+
+    fn leave(self) -> Result<()> {
+        for (fd, kind) in &self.home {
+            let name = crate::plan::namespaces::name(*kind);
+            clone::setns(fd.as_fd(), *kind).step("setns", || format!("return to the runtime's {name} namespace"))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a wait for the child brought.
+enum Heard {
+    Message(Report),
+    /// The channel is closed: exec has done that, or the end of the process.
+    Closed,
+}
+
+impl Launched {
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// With a middle process: learns the pid of the init that it makes, and lets the middle process go.
+    fn follow_fork(&mut self) -> Result<()> {
+        if !self.plan.namespaces.forks {
+            return Ok(());
+        }
+        match self.hear()? {
+            Heard::Message(Report { kind: Kind::Forked, value: pid, .. }) => {
+                // Ours by CLONE_PARENT, and not reaped by anybody else: the number cannot name another.
+                let init = pidfd::open(pid).step("pidfd_open", || "open the container's init".into())?;
+                let middle = std::mem::replace(&mut self.pidfd, init);
+                self.pid = pid;
+                pidfd::wait(middle.as_fd()).step("waitid", || "reap the middle process".into()).map(drop)
+            }
+            Heard::Message(report) => Err(self.failed(&report)),
+            Heard::Closed => Err(self.died()),
+        }
+    }
+
+    /// Whether the plan has this pause.
+    pub fn pauses_at(&self, pause: Pause) -> bool {
+        self.plan.steps.iter().any(|s| matches!(s.action, Action::Pause(p) if p == pause))
+    }
+
+    /// Waits until the child has got to this pause.
+    pub fn reach(&self, pause: Pause) -> Result<()> {
+        let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
+        match self.hear()? {
+            Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => Ok(()),
+            Heard::Message(report) => Err(self.failed(&report)),
+            Heard::Closed => Err(self.died()),
+        }
+    }
+
+    /// Lets the child go on from a pause.
+    pub fn go_on(&self) -> Result<()> {
+        process::send(self.channel.as_fd(), b"!").step("sendto", || "let the container's init go on".into())
+    }
+
+    /// Waits until the program is executed (`run`, where no `start` stands between).
+    pub fn executed(&self) -> Result<()> {
+        match self.hear()? {
+            Heard::Message(report) => Err(self.failed(&report)),
+            // Close-on-exec, or the end of init: only a look at the process tells. A program that has ended already was
+            // executed all the same, so only a death that no program can have is one.
+            Heard::Closed => Ok(()),
+        }
+    }
+
+    /// Waits for the seccomp listener, whose number the child leaves in shared memory: any call that it could make to say
+    /// so may be one that the filter holds up until an agent answers.
+    pub fn seccomp_listener(&self) -> Result<Option<OwnedFd>> {
+        let Some(word) = &self.listener else { return Ok(None) };
+        loop {
+            if let Some(number) = word.get() {
+                return pidfd::getfd(self.pidfd.as_fd(), number)
+                    .step("pidfd_getfd", || "take the seccomp listener".into())
+                    .map_err(|e| e.at("/linux/seccomp/listenerPath"))
+                    .map(Some);
+            }
+            // A message before that can only be of a failure.
+            if self.wait(PollTimeout::from(1u8))? {
+                return match self.hear()? {
+                    Heard::Message(report) => Err(self.failed(&report)),
+                    Heard::Closed => Err(self.died()),
+                };
+            }
+        }
+    }
+
+    fn write_maps(&self) -> Result<()> {
+        let Some(maps) = &self.plan.namespaces.maps else { return Ok(()) };
+        let proc = std::fs::File::open("/proc").step("open", || "open /proc".into())?;
+        crate::idmap::write_maps(proc.as_fd(), self.pid, "/linux", &maps.uids, &maps.gids)?;
+        self.go_on()
+    }
+
+    /// Waits for a message or the child's end; false when the time is over first.
+    fn wait(&self, timeout: PollTimeout) -> Result<bool> {
+        loop {
+            let mut fds =
+                [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN), PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Err(Errno::EINTR) => {}
+                other => return Ok(other.step("poll", || "wait for the container's init".into())? > 0),
+            }
+        }
+    }
+
+    fn hear(&self) -> Result<Heard> {
+        self.wait(PollTimeout::NONE)?;
+        let mut bytes = [0u8; SIZE];
+        let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
+        match nix::sys::socket::recv(std::os::fd::AsRawFd::as_raw_fd(&self.channel), &mut bytes, flags) {
+            Ok(0) | Err(Errno::EAGAIN | Errno::ECONNRESET) => Ok(Heard::Closed),
+            Ok(n) => Report::from_bytes(bytes.get(..n).unwrap_or_default())
+                .map(Heard::Message)
+                .ok_or_else(|| Error::new("listen to the container's init", "it said something that is no message")),
+            Err(e) => Err(Error::sys("listen to the container's init", "recvfrom", e.into())),
+        }
+    }
+
+    fn failed(&self, report: &Report) -> Error {
+        words::of_step(&self.plan, report)
+    }
+
+    /// The child is gone without a word.
+    fn died(&self) -> Error {
+        let how = match pidfd::peek(self.pidfd.as_fd()) {
+            Ok(Some(Exit::Signal { signal, .. })) => format!("killed by signal {signal}"),
+            Ok(Some(Exit::Code(code))) => format!("exit status {code}"),
+            _ => "no word from it".into(),
+        };
+        Error::new("container init died", how)
+    }
+
+    /// Kills the child and reaps it: what a failed command leaves behind is nothing.
+    pub fn kill(&self) {
+        // It may have gone by itself; then both calls have nothing to do.
+        let _gone = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let _reaped = pidfd::wait(self.pidfd.as_fd());
+    }
+
+    /// The network namespace of init, to move devices into.
+    pub fn network_namespace(&self) -> Result<OwnedFd> {
+        let path = format!("/proc/{}/ns/net", self.pid);
+        let fd = std::fs::File::open(&path).step("open", || format!("open {path}"))?;
+        Ok(fd.into())
+    }
+}

@@ -1,0 +1,168 @@
+//! A child's report in words: the field from the plan, what was being done, the kernel's cause, and a hint where the cause
+//! is known. The messages that engines match on keep runc's wording (a test holds each).
+
+use super::report::{Detail, Report};
+use crate::error::{Errno, Error};
+use crate::hooks::Laid;
+use crate::plan::{Action, ChildHook, Open, Plan, Source, What};
+use crate::sys::pidfd::Exit;
+use crate::sys::spawn::{self, End};
+use std::time::Duration;
+
+/// What runc writes before an error of the container's program; engines show it, some of their tests look for it.
+pub fn program_prefix(command: &str) -> String {
+    format!("runc {command} failed: unable to start container process: error during container init")
+}
+
+/// Words a failed step.
+pub fn of_step(plan: &Plan, report: &Report) -> Error {
+    let step = usize::try_from(report.step).ok().and_then(|n| plan.steps.get(n));
+    let Some(step) = step else { return Error::new("container init", "failed at a step that the plan does not have") };
+    let name = plan.argv.strings().first().map(|a| a.to_string_lossy().into_owned()).unwrap_or_default();
+    match &step.action {
+        Action::Program { .. } | Action::Exec => of_program(&name, matches!(step.action, Action::Exec), report),
+        Action::WorkingDirectory { path, .. } => of_working_directory(&path.to_string_lossy(), report),
+        Action::Hooks(hooks) => of_hook(hooks, report),
+        action => hint(plain(report, action.words()), action, report).at(step.field.clone()),
+    }
+}
+
+/// Words a thing of the host that could not be opened.
+pub fn of_open(open: &Open, report: &Report) -> Error {
+    let path = open.path.to_string_lossy();
+    let (step, idmap) = match &open.what {
+        What::Namespace(kind) => (format!("open {} namespace {path}", crate::plan::namespaces::name(*kind)), false),
+        What::Null => (format!("open the null device {path}"), false),
+        What::Tree(tree) => (format!("bind {path}"), tree.idmap.is_some()),
+    };
+    let error = plain(report, step).at(open.field.clone());
+    match (report.value, report.call_name(), idmap) {
+        (libc::ENOENT, ..) => error.hint("it does not exist on the host"),
+        (libc::EINVAL, "mount_setattr", true) => {
+            error.hint("the file system of the source does not support idmapped mounts, or the mount is idmapped already")
+        }
+        (libc::EMFILE, ..) => error.hint("the limit of open files (ulimit -n) is lower than the number of mounts"),
+        _ => error,
+    }
+}
+
+/// `step: cause`, whatever the cause is.
+fn plain(report: &Report, step: String) -> Error {
+    let text = String::from_utf8_lossy(report.text()).trim().to_string();
+    match report.detail {
+        Detail::Refused => Error::new(step, text),
+        Detail::Kernel => {
+            // "e tmpfs: Unknown parameter 'x'": severity, file system, message.
+            let message = text.get(2..).unwrap_or(&text).to_string();
+            Error::sys(format!("{step}: {message}"), syscall(report), Errno(report.value))
+        }
+        _ => Error::sys(step, syscall(report), Errno(report.value)),
+    }
+}
+
+/// Names of the calls that the child makes; the wire has only bytes.
+const CALLS: [&str; 44] = [
+    "capget", "capset", "chdir", "chroot", "clone", "clone3", "close_range", "dup3", "execve", "faccessat2", "fchdir",
+    "fchmod", "fchownat", "fsconfig", "fsetxattr", "fsmount", "fsopen", "fstat", "fstatfs", "getcwd", "getdents64",
+    "ioctl", "ioprio_set", "keyctl", "mkdirat", "mknodat", "mount_setattr", "move_mount", "open_tree", "openat", "openat2",
+    "personality", "pivot_root", "prctl", "prlimit64", "read", "readlinkat", "sched_setattr", "seccomp", "sendmsg",
+    "set_mempolicy", "setgroups", "setns", "symlinkat",
+];
+const MORE_CALLS: [&str; 12] = [
+    "setresgid", "setresuid", "setdomainname", "sethostname", "setsid", "stat", "umount2", "unlinkat", "unshare", "write",
+    "rt_sigprocmask", "getresuid",
+];
+
+fn syscall(report: &Report) -> &'static str {
+    let name = report.call_name();
+    CALLS.iter().chain(&MORE_CALLS).find(|c| **c == name).copied().unwrap_or("")
+}
+
+/// What a reader can do, where the cause is known.
+fn hint(error: Error, action: &Action, report: &Report) -> Error {
+    match (action, report.value) {
+        (Action::Root { .. }, libc::ENOENT) => error.hint("root.path does not exist"),
+        (Action::Root { .. }, libc::ENOTDIR) => error.hint("root.path is not a directory"),
+        (Action::Root { .. }, libc::EACCES) => error.hint("the user of the user namespace may not pass a directory on the way"),
+        (Action::Pivot { .. }, libc::EINVAL) => error.hint("is the host's root a ramfs? then --no-pivot is needed"),
+        (Action::Rlimit { .. }, libc::EPERM) => error.hint("raising a hard limit needs CAP_SYS_RESOURCE, which the runtime lacks"),
+        (Action::WriteProc { path, .. }, libc::EACCES | libc::EPERM) if path.to_bytes() == b"self/oom_score_adj" => {
+            error.hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
+        }
+        (Action::WriteProc { .. }, libc::ENOENT) => error.hint("this kernel, or this namespace, does not have the key"),
+        (Action::Capabilities { .. } | Action::Bounding(_), libc::EPERM) => {
+            error.hint("the runtime itself lacks a capability that is asked for")
+        }
+        (Action::Mount(m), libc::EPERM) if matches!(m.source, Source::Filesystem(_)) => {
+            error.hint("in a user namespace, or nested, the kernel refuses this file system")
+        }
+        (Action::Mount(m), libc::ENODEV) if matches!(m.source, Source::Filesystem(_)) => {
+            error.hint("this kernel does not know the file system type")
+        }
+        (Action::Mount(_), libc::ENOTDIR) => {
+            error.hint("are you trying to mount a directory onto a file (or vice-versa)?")
+        }
+        (Action::Groups(_) | Action::User { .. } | Action::Identity { .. }, libc::EINVAL) => {
+            error.hint("the id is not mapped in the user namespace")
+        }
+        (Action::Seccomp(_), libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
+        _ => error,
+    }
+}
+
+/// `process.cwd`, in runc's words.
+fn of_working_directory(path: &str, report: &Report) -> Error {
+    let words = format!("chdir to cwd ({path:?}) set in config.json failed");
+    let error = match report.detail {
+        Detail::Refused => Error::exact(format!("{words}: {}", String::from_utf8_lossy(report.text()))),
+        _ => Error::exact(format!("{words}: {}", Errno(report.value))),
+    };
+    error.at("/process/cwd")
+}
+
+/// The program, in the words of Go's os/exec and runc; `start` prints the same.
+pub fn of_program(name: &str, at_exec: bool, report: &Report) -> Error {
+    let errno = Errno(report.value);
+    let text = String::from_utf8_lossy(report.text()).into_owned();
+    let error = match report.detail {
+        Detail::NotInPath => Error::exact(format!("exec: {name:?}: executable file not found in $PATH")),
+        _ if at_exec => Error::exact(format!("exec {name}: {errno}")),
+        _ if report.value == libc::ENOENT => Error::exact(format!("exec: {name:?}: stat {name}: {errno}")),
+        _ => Error::exact(format!("exec: {name:?}: {errno}")),
+    };
+    let error = error.at("/process/args/0");
+    match report.detail {
+        Detail::Interpreter => error.hint(format!("it needs {text}, which is missing in the container or cannot be executed")),
+        Detail::CarriageReturn => {
+            error.hint(format!("its first line ends in a carriage return, so the interpreter \"{text}\\r\" is looked for: save the file with Unix line ends"))
+        }
+        Detail::Machine => error.hint(format!("it is built for {text}, this machine is {}", std::env::consts::ARCH)),
+        Detail::NoExec => error.hint("it lies on a mount with the option noexec"),
+        Detail::Format => error.hint("it is neither a binary nor a script with a #! line"),
+        _ if report.value == libc::EACCES => error.hint("is the file executable, and may the user pass the directories?"),
+        _ => error,
+    }
+}
+
+/// A hook that init ran itself, worded as the parent words its own.
+fn of_hook(hooks: &[ChildHook], report: &Report) -> Error {
+    let Some(hook) = hooks.get(usize::from(report.part)) else { return Error::new("run a hook", "failed") };
+    hook_outcome(&hook.laid, report)
+}
+
+/// The same for `start`, which has the hook from the stored configuration.
+pub fn hook_outcome(hook: &Laid, report: &Report) -> Error {
+    let small = |n: i32| u8::try_from(n).unwrap_or(u8::MAX);
+    let end = match report.detail {
+        Detail::HookStatus => End::Exited(Exit::Code(small(report.value))),
+        Detail::HookSignal => End::Exited(Exit::Signal { signal: small(report.value), core: false }),
+        Detail::HookTimeout => End::TimedOut,
+        _ => End::NotRun(syscall(report), nix::errno::Errno::from_raw(report.value)),
+    };
+    let captured = report.text().len();
+    let how = spawn::Report { end, took: Duration::ZERO, captured, cut: false };
+    match hook.outcome(&how, report.text()) {
+        Err(error) => error,
+        Ok(()) => Error::new("run a hook", "failed"),
+    }
+}

@@ -1,0 +1,75 @@
+//! A stored pid as a process: the very one, or nobody. A number alone may have come to name another since.
+
+use super::Record;
+use crate::error::{Context, Result};
+use crate::sys::pidfd;
+use nix::errno::Errno;
+use std::os::fd::OwnedFd;
+
+/// This boot of the machine.
+pub fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(path).step("read", || format!("read {path}"))?.trim().to_string())
+}
+
+/// Start time of a process in clock ticks since boot, and its state letter (proc_pid_stat(5)); `None` when it is gone.
+pub fn start_time(pid: i32) -> Result<Option<(u64, char)>> {
+    let path = format!("/proc/{pid}/stat");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(parse_stat(&text)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
+        Err(e) => Err(e).step("read", || format!("read {path}")),
+    }
+}
+
+/// Fields 22 and 3. The name before them may hold anything, parentheses too.
+fn parse_stat(text: &str) -> Option<(u64, char)> {
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((fields.nth(18)?.parse().ok()?, state))
+}
+
+impl Record {
+    /// A descriptor of init, if it still runs. A zombie does not: it has ended, whoever will reap it.
+    pub fn init(&self) -> Result<Option<OwnedFd>> {
+        if self.pid <= 0 || self.boot_id != boot_id()? {
+            return Ok(None);
+        }
+        let fd = match pidfd::open(self.pid) {
+            Err(Errno::ESRCH) => return Ok(None),
+            other => other.step("pidfd_open", || format!("open process {}", self.pid))?,
+        };
+        // Asked after the descriptor was taken: what it says is of that process or of none.
+        match start_time(self.pid)? {
+            Some((start, state)) if start == self.start_time && !matches!(state, 'Z' | 'X' | 'x') => Ok(Some(fd)),
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_through_a_hostile_name() {
+        let line = "42 (a) R) 1 (x) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
+        assert_eq!(parse_stat(line), Some((987_654, 'S')));
+    }
+
+    #[test]
+    fn this_process_is_itself_and_no_other() {
+        let pid = i32::try_from(std::process::id()).unwrap();
+        let mut record = Record::new("c");
+        record.pid = pid;
+        record.boot_id = boot_id().unwrap();
+        record.start_time = start_time(pid).unwrap().unwrap().0;
+        assert!(record.init().unwrap().is_some());
+        record.start_time += 1;
+        assert!(record.init().unwrap().is_none());
+        record.start_time -= 1;
+        record.boot_id = "another".into();
+        assert!(record.init().unwrap().is_none());
+    }
+}
