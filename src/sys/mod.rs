@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod auxv;
+pub mod exe;
 pub mod memfd;
 
 use nix::errno::Errno;
