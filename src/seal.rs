@@ -1,16 +1,20 @@
-//! This program made to run from a private, final copy of its binary, before any of its processes is inside a container.
+//! The host's binary kept out of containers: before any process of this program is inside one, it runs from something else.
 //!
 //! A process of ours inside a container can be looked at from there: through `/proc/PID/exe` the host's binary can be
 //! opened and, once it is no longer busy, overwritten (CVE-2019-5736). A bind mount or an overlay of it would not do: it
-//! shares the page cache with the host's file, which kernel faults of the Dirty Pipe kind write to (CVE-2022-0847). So the
-//! binary is copied into a memory file, the file is sealed, and this program starts again from it, with the same arguments
-//! and environment. The pages are charged to the caller's memory cgroup, not to the container's.
+//! shares the page cache with the host's file, which kernel faults of the Dirty Pipe kind write to (CVE-2022-0847).
 //!
-//! Where `vm.memfd_noexec` forbids executable memory files the copy is an unlinked file in the directory of container
-//! state: it can be written again after our exit, but it is not the host's binary, and nothing ever runs from it again.
+//! Three ways, the first that works. All are paid for by the caller's memory cgroup, not by the container's.
+//!
+//! 1. The program moves into anonymous memory, its exe link to an empty sealed memory file ([`exe`]). It takes
+//!    `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN` in the caller's user namespace.
+//! 2. The binary is copied into a memory file, the file is sealed, and the program starts again from it, with the same
+//!    arguments and environment. Half as dear again: a second start of the C library, and an exec.
+//! 3. Where `vm.memfd_noexec` forbids executable memory files, the copy is an unlinked file in the directory of container
+//!    state. It can be written after our exit, but it is not the host's binary, and nothing ever runs from it again.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::memfd;
+use crate::sys::{exe, memfd};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
@@ -28,11 +32,12 @@ const NO_MEMFD: &str = "vm.memfd_noexec forbids a memory file; --root must be wh
 
 const OWN_BINARY: &str = "/proc/self/exe";
 
-/// Returns when this process runs from a copy that is final. Otherwise makes the copy and starts the program again: then
-/// it does not return, unless it fails. `state_root` is where an unlinked copy may go; it need not exist.
+/// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again:
+/// then this does not return, unless it fails, and has to be called again. `state_root` is where an unlinked copy may go;
+/// it need not exist. The process must have one thread.
 ///
 /// # Errors
-/// `/proc` is not there, or neither kind of copy can be made. The container must not be made then.
+/// `/proc` is not there, or no way is open. The container must not be made then.
 pub fn ensure(state_root: &Path) -> Result<()> {
     let binary = File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"))?;
     if memfd::is_sealed(binary.as_fd()) || is_unlinked_copy(&binary)? {
@@ -43,6 +48,10 @@ pub fn ensure(state_root: &Path) -> Result<()> {
     // A copy that does not look like one after all would be copied for ever.
     if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
         return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
+    }
+    if step_out_of_the_binary().is_ok() {
+        memfd::set_process_name(c"onggi");
+        return Ok(());
     }
     let copy = match sealed_copy(&binary) {
         Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
@@ -55,6 +64,22 @@ pub fn ensure(state_root: &Path) -> Result<()> {
     let errno = memfd::exec(copy.as_fd(), &argv);
     let error = Error::sys("start again from a copy of the binary", "execveat", errno.into());
     Err(if errno == Errno::EACCES { error.hint(NO_MEMFD) } else { error })
+}
+
+/// Makes this process one that has nothing to do with the file of its binary: the program in anonymous memory, the exe
+/// link on an empty sealed memory file.
+fn step_out_of_the_binary() -> nix::Result<()> {
+    let nothing = memfd::create(c"onggi")?;
+    nix::sys::stat::fchmod(&nothing, Mode::from_bits_truncate(MODE))?;
+    memfd::seal(nothing.as_fd())?;
+    // Without the right to do it this says so, before the work.
+    let mut link = exe::Link::read()?;
+    match link.set(nothing.as_fd()) {
+        Err(Errno::EBUSY) => {}
+        other => return other,
+    }
+    exe::unmap_program()?;
+    link.set(nothing.as_fd())
 }
 
 fn is_unlinked_copy(binary: &File) -> Result<bool> {

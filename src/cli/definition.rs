@@ -366,7 +366,7 @@ impl Verb {
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.name).about(self.about).args_override_self(true).args(self.flags().map(Flag::arg));
         if !self.details.is_empty() {
-            command = command.long_about(format!("{}.\n\n{}", upper_first(self.about), self.details));
+            command = command.long_about(wrap(&format!("{}.\n\n{}", upper_first(self.about), self.details)));
         }
         let id = || {
             Arg::new(ID).value_name("CONTAINER").required(true).value_parser(OsStringValueParser::new()).help("the container id")
@@ -396,16 +396,41 @@ fn upper_first(text: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
+/// Columns of help. clap would need two more crates to break lines.
+const COLUMNS: usize = 90;
+
+/// Breaks the lines of a text, but for those that are indented.
+fn wrap(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 8);
+    for line in text.split('\n') {
+        let mut column = 0;
+        for word in line.split(if line.starts_with(' ') { '\n' } else { ' ' }) {
+            if column > 0 && column + 1 + word.len() > COLUMNS {
+                out.push('\n');
+                column = 0;
+            } else if column > 0 {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(word);
+            column += word.len();
+        }
+        out.push('\n');
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
 /// The whole program as clap wants it, called `name`: for help, man pages and completions.
 pub fn program(name: &'static str) -> Command {
     Command::new(name)
         .about("OCI container runtime: one static program that makes the container that a bundle describes")
-        .long_about(
+        .long_about(wrap(
             "Onggi makes containers from OCI bundles: a directory with a config.json and a root filesystem. It reads the \
              configuration, makes the container, and leaves; an engine such as containerd, Docker or Podman does the rest, \
              or you do, by hand:\n\n    mkdir -p box/rootfs   # fill it with a root filesystem\n    onggi spec -b box\n    \
              onggi run -b box my-container",
-        )
+        ))
         .subcommand_required(false)
         .disable_version_flag(true)
         .arg(
@@ -429,6 +454,16 @@ mod tests {
         for verb in VERBS {
             verb.command().debug_assert();
         }
+    }
+
+    #[test]
+    fn lines_are_broken_between_words() {
+        let line = "word ".repeat(40);
+        let text = wrap(&format!("{}\n\n    {}\nend", line.trim_end(), "x".repeat(100)));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!((lines.len(), lines[0].len(), lines[3].len()), (6, 89, 0));
+        assert_eq!((lines[4].len(), lines[5]), (104, "end"));
+        assert_eq!(lines[..3].join(" "), line.trim_end());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod clone;
 pub mod creds;
 pub mod dirent;
 pub mod elf;
+pub mod exe;
 pub mod fs;
 pub mod inroot;
 pub mod memfd;
