@@ -230,7 +230,8 @@ impl Entry {
 
     /// Opens a FIFO without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
     pub fn open_fifo(&self, name: &str, write: bool) -> nix::Result<OwnedFd> {
-        let flags = if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let flags =
+            if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         openat(&self.dir, name, flags, Mode::empty())
     }
 
@@ -295,9 +296,10 @@ impl Entry {
     }
 
     /// Removes the directory with all that is in it. A second time is a success.
-    pub fn remove(self) -> Result<()> {
-        let mut dir = nix::dir::Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-            .step("openat", || self.step("list", ""))?;
+    pub fn remove(&self) -> Result<()> {
+        let mut dir =
+            nix::dir::Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .step("openat", || self.step("list", ""))?;
         for entry in dir.iter() {
             let entry = entry.step("getdents64", || self.step("list", ""))?;
             let name = entry.file_name();

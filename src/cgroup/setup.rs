@@ -49,13 +49,15 @@ impl Setup {
         if !rights.may_create {
             return match writes.first() {
                 None => Ok(None),
-                Some(w) => Err(Error::new("apply a limit", "an unprivileged user needs a delegated cgroup, which this version cannot use")
-                    .at(w.field.clone())
-                    .hint("remove the limit, or run as root")),
+                Some(w) => Err(Error::new(
+                    "apply a limit",
+                    "an unprivileged user needs a delegated cgroup, which this version cannot use",
+                )
+                .at(w.field.clone())
+                .hint("remove the limit, or run as root")),
             };
         }
-        let devices =
-            if rights.may_load_programs { devices::program(&resources.devices, &linux.devices)? } else { None };
+        let devices = if rights.may_load_programs { devices::program(&resources.devices, &linux.devices)? } else { None };
         let path = place::directory(&linux.cgroups_path, id, &hierarchy.own)?;
         Ok(Some(Self { hierarchy: hierarchy.clone(), path, writes, devices }))
     }

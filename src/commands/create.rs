@@ -9,7 +9,7 @@ use crate::hooks::{self, Stage};
 use crate::host::Host;
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
-use crate::seccomp::notify::Notify;
+use crate::seccomp::notify::{Listened, container_process_state};
 use crate::store::{Entry, Record, Store, init};
 use crate::sys::{clone, fs};
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,8 +41,6 @@ pub struct Made {
     pub bundle: Bundle,
     /// Its directory, locked.
     pub entry: Entry,
-    /// What is stored of it.
-    pub record: Record,
     /// Its init.
     pub launched: Launched,
     /// The master of its terminal, in the foreground.
@@ -167,9 +165,7 @@ impl Half {
             console::send_pidfd(path, init, b"pidfd")?;
         }
         match (self.entry.take(), self.launched.take()) {
-            (Some(entry), Some(launched)) => {
-                Ok(Made { bundle, entry, record, launched, master, cgroup: self.cgroup.take() })
-            }
+            (Some(entry), Some(launched)) => Ok(Made { bundle, entry, launched, master, cgroup: self.cgroup.take() }),
             _ => Err(crate::store::unknown()),
         }
     }
@@ -264,13 +260,21 @@ fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str) -> Result<
         Action::Seccomp(filter) => filter.notify.as_ref(),
         _ => None,
     });
-    let Some(Notify { listener_path, listener_metadata, .. }) = notify else { return Ok(()) };
+    let Some(notify) = notify else { return Ok(()) };
     let at = |e: Error| e.at("/linux/seccomp/listenerPath");
-    let agent = console::connect_to(Path::new(listener_path)).map_err(at)?;
-    let state = state_json(bundle, id, "creating", launched.pid);
-    let message = crate::seccomp::notify::container_process_state(launched.pid, listener_metadata, &state);
+    let agent = console::connect_to(Path::new(&notify.listener_path)).map_err(at)?;
+    let message = container_process_state(Listened {
+        id,
+        oci_version: OCI_VERSION,
+        pid: launched.pid,
+        init: launched.pid,
+        status: "creating",
+        bundle: &bundle.dir,
+        annotations: &bundle.spec.annotations,
+        metadata: &notify.metadata,
+    });
     crate::sys::socket::send_fd(agent.as_fd(), listener.as_fd(), &message)
-        .step("sendmsg", || format!("send the seccomp listener to {listener_path}"))
+        .step("sendmsg", || format!("send the seccomp listener to {}", notify.listener_path))
         .map_err(at)
 }
 

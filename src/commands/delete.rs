@@ -1,10 +1,88 @@
-//! `delete`.
+//! `delete`: what is left of a container goes: processes, cgroup, poststop hooks, and last its state. Every part can be
+//! done again, so a delete that was cut short is finished by the next.
 
-use crate::cli::DeleteArgs;
-use crate::cli::Global;
+use super::create::{EMPTY, poststop};
+use super::start::kept_bundle;
+use super::status::{self, Status};
+use crate::cgroup::Cgroup;
+use crate::cli::{DeleteArgs, Global};
 use crate::error::{Error, Result};
+use crate::store::{Entry, Record, Store, unknown};
+use crate::sys::pidfd;
+use nix::errno::Errno;
+use std::os::fd::AsFd;
 
 /// `delete`.
-pub fn delete(_global: &Global, _args: DeleteArgs) -> Result<u8> {
-    Err(Error::new("delete", "not merged yet"))
+pub fn delete(global: &Global, args: DeleteArgs) -> Result<u8> {
+    if args.regex {
+        return Err(Error::new("delete --regex", "this version does not have the flag"));
+    }
+    let found = match Store::open(global.root.as_deref())? {
+        Some(store) => store.entry(&args.id),
+        None => Err(unknown()),
+    };
+    match found {
+        // Engines call it for what may never have been made.
+        Err(e) if args.force && e == unknown() => Ok(0),
+        found => remove(found?, args.force).map(|()| 0),
+    }
+}
+
+/// Removes a container whose lock is held.
+pub fn remove(entry: Entry, force: bool) -> Result<()> {
+    let record = match entry.state() {
+        Ok(record) => record,
+        // Not ours, or damaged: the cgroup that was named before anything else says what there is to end.
+        Err(_) if force => None,
+        Err(e) => return Err(e),
+    };
+    if let Some(record) = &record {
+        let (status, init) = status::of(&entry, record)?;
+        if let (false, Some(_)) = (force, &init) {
+            if status != Status::Stopped {
+                return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
+            }
+        }
+        if let Some(init) = init {
+            end(init.as_fd(), record)?;
+        }
+    }
+    remove_cgroup(&entry, record.as_ref(), force)?;
+    if let Some(record) = record.filter(|r| r.poststop) {
+        match kept_bundle(&entry, &record) {
+            Ok(bundle) => poststop(&bundle, entry.id()),
+            Err(e) => crate::log::warn(&format!("poststop hooks: {e}")),
+        }
+    }
+    entry.remove()
+}
+
+/// Kills init and waits until it is gone. A zombie counts as gone: reaping it is its parent's.
+fn end(init: std::os::fd::BorrowedFd<'_>, record: &Record) -> Result<()> {
+    match pidfd::send_signal(init, libc::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(e) => return Err(Error::sys(format!("kill process {}", record.pid), "pidfd_send_signal", e.into())),
+    }
+    // In a frozen cgroup it dies all the same (cgroup v2), and cgroup.kill follows.
+    let limit = i32::try_from(EMPTY.as_millis()).ok();
+    match pidfd::poll_exit(init, limit) {
+        Ok(true) | Err(Errno::EINTR) => Ok(()),
+        Ok(false) => Err(Error::new(format!("kill process {}", record.pid), format!("it does not end within {EMPTY:?}"))),
+        Err(e) => Err(Error::sys(format!("wait for process {}", record.pid), "poll", e.into())),
+    }
+}
+
+/// The cgroup is the container: whoever is in it goes, also when init went long ago (a shared PID namespace).
+fn remove_cgroup(entry: &Entry, record: Option<&Record>, force: bool) -> Result<()> {
+    let named = match record {
+        Some(record) => record.cgroup.clone(),
+        None => entry.cgroup()?,
+    };
+    let Some(path) = named else { return Ok(()) };
+    let Some(cgroup) = Cgroup::open(&path)? else { return Ok(()) };
+    if record.is_none() && !force && cgroup.populated()? {
+        return Err(Error::exact(format!("cannot delete container {} that is not stopped: creating", entry.id())));
+    }
+    cgroup.kill()?;
+    cgroup.remove(EMPTY)
 }

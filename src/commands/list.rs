@@ -1,10 +1,114 @@
-//! `list`.
+//! `list`: one line a container. One that cannot be read is a line too, never the end of the list.
 
-use crate::cli::Global;
-use crate::cli::ListFormat;
-use crate::error::{Error, Result};
+use super::state::Document;
+use super::status;
+use crate::cli::{Global, ListFormat};
+use crate::error::Result;
+use crate::store::{Record, Store};
 
 /// `list`.
-pub fn list(_global: &Global, _format: ListFormat, _quiet: bool) -> Result<u8> {
-    Err(Error::new("list", "not merged yet"))
+pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
+    let Some(store) = Store::open(global.root.as_deref())? else {
+        return super::print(&render(&[], format, quiet));
+    };
+    let mut rows = Vec::new();
+    for id in store.ids()? {
+        // Gone since it was listed: not there.
+        let Ok(entry) = store.look(&id) else { continue };
+        let row = match entry.state() {
+            Ok(Some(record)) => {
+                let status = status::of(&entry, &record);
+                Row { id, owner: owner(record.owner), state: status.map(|(s, _)| s).ok(), record: Some(record) }
+            }
+            // Being made, cut short, or damaged.
+            Ok(None) | Err(_) => Row { id, owner: String::new(), state: None, record: None },
+        };
+        rows.push(row);
+    }
+    super::print(&render(&rows, format, quiet))
+}
+
+struct Row {
+    id: String,
+    owner: String,
+    state: Option<status::Status>,
+    record: Option<Record>,
+}
+
+fn render(rows: &[Row], format: ListFormat, quiet: bool) -> String {
+    if quiet {
+        return rows.iter().map(|r| format!("{}\n", r.id)).collect();
+    }
+    match format {
+        ListFormat::Json => {
+            let documents: Vec<_> =
+                rows.iter().filter_map(|r| Some(Document::new(r.record.as_ref()?, r.state?, r.owner.clone()))).collect();
+            // runc prints null for none, which is what go-runc knows; an empty array says the same to all others.
+            let mut text = serde_json::to_string(&documents).unwrap_or_default();
+            text.push('\n');
+            text
+        }
+        ListFormat::Table => table(rows),
+    }
+}
+
+/// Columns as Go's tabwriter makes them for runc: 12 wide at least, 3 between.
+fn table(rows: &[Row]) -> String {
+    let mut lines = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
+    for row in rows {
+        let record = row.record.as_ref();
+        let pid = match (row.state, record) {
+            (Some(status::Status::Stopped) | None, _) | (_, None) => 0,
+            (_, Some(r)) => r.pid,
+        };
+        lines.push([
+            row.id.clone(),
+            pid.to_string(),
+            row.state.map_or_else(|| "unreadable".to_string(), |s| s.to_string()),
+            record.map(|r| r.bundle.display().to_string()).unwrap_or_default(),
+            record.map(|r| r.created.clone()).unwrap_or_default(),
+            row.owner.clone(),
+        ]);
+    }
+    let mut widths = [0usize; 6];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = (*width).max(cell.chars().count() + 3).max(12);
+        }
+    }
+    let mut text = String::new();
+    for line in &lines {
+        let (last, head) = line.split_last().map_or((None, &[][..]), |(l, h)| (Some(l), h));
+        for (cell, width) in head.iter().zip(widths) {
+            text.push_str(&format!("{cell:<width$}"));
+        }
+        text.push_str(last.map_or("", String::as_str));
+        text.push('\n');
+    }
+    text
+}
+
+/// The owner's name in /etc/passwd, or `#UID`.
+fn owner(uid: u32) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == uid.to_string()).then(|| name.to_string())
+    });
+    name.unwrap_or_else(|| format!("#{uid}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_container_is_a_row() {
+        let rows = [Row { id: "bad".into(), owner: String::new(), state: None, record: None }];
+        assert!(render(&rows, ListFormat::Table, false).contains("unreadable"));
+        assert_eq!(render(&rows, ListFormat::Json, false), "[]\n");
+        assert_eq!(render(&rows, ListFormat::Table, true), "bad\n");
+        assert!(render(&[], ListFormat::Table, false).starts_with("ID          PID         STATUS"));
+    }
 }

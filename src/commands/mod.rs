@@ -10,6 +10,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod status;
 mod version;
 
 use crate::cli::{Command, Global};

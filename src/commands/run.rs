@@ -1,10 +1,62 @@
-//! `run`.
+//! `run`: create and start in one, then stay with the container and remove it, unless told otherwise.
 
-use crate::cli::Global;
-use crate::cli::RunArgs;
-use crate::error::{Error, Result};
+use super::create::{self, How, Made};
+use super::delete;
+use crate::cli::{Global, RunArgs};
+use crate::error::{Context, Result};
+use crate::sandbox::supervise::{self, Terminal};
+use crate::sandbox::words;
+use crate::store::Store;
+use std::os::fd::AsFd;
 
 /// `run`.
-pub fn run(_global: &Global, _args: RunArgs) -> Result<u8> {
-    Err(Error::new("run", "not merged yet"))
+pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
+    let reaper = !args.detach && !args.no_subreaper;
+    if reaper {
+        supervise::become_reaper()?;
+    }
+    // Before the clone: the SIGCHLD of a program that ends at once must not be lost.
+    let signals = if args.detach { None } else { Some(supervise::block_signals()?) };
+    let how = How { wait: false, detached: args.detach };
+    let mut made = create::make(global, &args.create, how, "run")?;
+    made.commit(args.create.pid_file.as_deref())?;
+    started(&made)?;
+    let Some(signals) = signals else { return Ok(0) };
+
+    made.entry.unlock();
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let terminal =
+        made.master.take().map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
+    let pidfd = made.launched.pidfd.try_clone().step("fcntl", || "keep the container's init".into())?;
+    let ended = supervise::supervise(made.launched.pid, pidfd, &signals, terminal, reaper);
+    if args.keep {
+        return ended;
+    }
+    // The container goes whatever became of the waiting.
+    let removed = match Store::open(global.root.as_deref())? {
+        Some(store) => match store.entry(&args.create.id) {
+            Ok(entry) => delete::remove(entry, true),
+            // Somebody else was quicker.
+            Err(_) => Ok(()),
+        },
+        None => Ok(()),
+    };
+    let status = ended?;
+    removed.map(|()| status)
+}
+
+/// Waits for exec, runs the poststart hooks; a failure of either takes the container away.
+fn started(made: &Made) -> Result<()> {
+    let id = made.entry.id();
+    let started = made
+        .launched
+        .executed()
+        .map_err(|e| if e.field() == "/process/args/0" { e.context(&words::program_prefix("run")) } else { e })
+        .and_then(|()| create::poststart(&made.bundle, id, made.launched.pid));
+    if started.is_err() {
+        made.undo();
+        create::poststop(&made.bundle, id);
+    }
+    started
 }

@@ -1,9 +1,103 @@
-//! `start`.
+//! `start`: lets a created container's init execute the program, and says so if that fails.
 
+use super::create;
+use super::status::{self, Status};
 use crate::cli::Global;
-use crate::error::{Error, Result};
+use crate::config::{Bundle, Spec};
+use crate::error::{Context, Error, Result};
+use crate::hooks::{Laid, Stage};
+use crate::sandbox::report::{Detail, Report, SIZE};
+use crate::sandbox::words;
+use crate::store::{Entry, RESULT, Record, START, Store, unknown};
+use crate::sys::fs;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// `start`.
-pub fn start(_global: &Global, _id: &str) -> Result<u8> {
-    Err(Error::new("start", "not merged yet"))
+pub fn start(global: &Global, id: &str) -> Result<u8> {
+    let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.entry(id)?;
+    let record = entry.state()?.ok_or_else(unknown)?;
+    let (status, init) = status::of(&entry, &record)?;
+    let init = match (status, init) {
+        (Status::Created, Some(init)) => init,
+        (Status::Stopped, _) | (_, None) => return Err(Error::exact("cannot start a container that has stopped")),
+        (Status::Paused, _) => return Err(Error::exact("cannot start a paused container")),
+        (Status::Running, _) => return Err(Error::exact("cannot start an already running container")),
+    };
+    // Opened before init is told to go on: nothing that it says is lost.
+    let result = entry.open_fifo(RESULT, false).step("openat", || "open the result FIFO".into())?;
+    let go = entry.open_fifo(START, true).step("openat", || "open the start FIFO".into())?;
+    let kept = if record.poststart { Some(kept_bundle(&entry, &record)?) } else { None };
+    fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
+    match listen(result.as_fd(), init.as_fd())? {
+        None => {}
+        Some(report) => return Err(failed(&entry, &record, &report)),
+    }
+    if let Some(bundle) = &kept {
+        create::poststart(bundle, id, record.pid)?;
+    }
+    Ok(0)
+}
+
+/// Waits until init has executed the program (its end of the FIFO is then closed), or says why not.
+fn listen(result: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<Option<Report>> {
+    loop {
+        let mut fds = [PollFd::new(result, PollFlags::POLLIN), PollFd::new(init, PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            other => other.step("poll", || "wait for the container's program".into())?,
+        };
+        let [said, ended] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        if said.is_empty() && ended.is_empty() {
+            continue;
+        }
+        let mut bytes = [0u8; SIZE];
+        // Not blocking: nothing said and nobody there to say it are both 0 or EAGAIN.
+        return match nix::unistd::read(result, &mut bytes) {
+            Ok(n) if n > 0 => Ok(Report::from_bytes(bytes.get(..n).unwrap_or_default())),
+            Err(Errno::EINTR) => continue,
+            _ => Ok(None),
+        };
+    }
+}
+
+/// Words init's last message. Its plan is not known here, but what can fail after the wait is.
+fn failed(entry: &Entry, record: &Record, report: &Report) -> Error {
+    let spec = match kept_bundle(entry, record) {
+        Ok(bundle) => bundle.spec,
+        Err(e) => return e.context("the program was not started, and why not cannot be told"),
+    };
+    match report.detail {
+        Detail::HookStatus | Detail::HookSignal | Detail::HookTimeout | Detail::HookNotRun => of_hook(&spec, report),
+        _ if report.call_name() == "seccomp" => {
+            let errno = crate::error::Errno(report.value);
+            Error::sys("load the seccomp filter", "seccomp", errno).at("/linux/seccomp")
+        }
+        _ => {
+            let name = spec.process.as_ref().and_then(|p| p.args.first()).cloned().unwrap_or_default();
+            if name.is_empty() {
+                return Error::exact("args must not be empty").at("/process/args");
+            }
+            words::of_program(&name, true, report).context(&words::program_prefix("start"))
+        }
+    }
+}
+
+fn of_hook(spec: &Spec, report: &Report) -> Error {
+    let none = crate::config::Hooks::default();
+    let list = Stage::StartContainer.of(spec.hooks.as_ref().unwrap_or(&none));
+    let n = usize::from(report.part);
+    match list.get(n).map(|hook| Laid::new(Stage::StartContainer, n, hook)) {
+        Some(Ok(laid)) => words::hook_outcome(&laid, report),
+        Some(Err(e)) => e,
+        None => Error::new("run a startContainer hook", "failed"),
+    }
+}
+
+/// The configuration as it was at `create`: the bundle's own may be gone.
+pub fn kept_bundle(entry: &Entry, record: &Record) -> Result<Bundle> {
+    let raw = entry.config()?;
+    let spec = Spec::parse(&raw)?;
+    Ok(Bundle { dir: record.bundle.clone(), spec, raw })
 }

@@ -1,9 +1,53 @@
-//! `state`.
+//! `state`: the state document of runtime.md, with runc's further members.
 
+use super::status::{self, Status};
 use crate::cli::Global;
-use crate::error::{Error, Result};
+use crate::config::OCI_VERSION;
+use crate::error::Result;
+use crate::store::{Entry, Record, Store, unknown};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// What `state` prints, and `list --format json` for each container.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Document<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: String,
+    bundle: &'a Path,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+    owner: String,
+}
+
+impl<'a> Document<'a> {
+    /// The document of a container; `owner` is a name in `list` and empty in `state`, as in runc.
+    pub fn new(record: &'a Record, status: Status, owner: String) -> Self {
+        Self {
+            oci_version: if record.oci_version.is_empty() { OCI_VERSION } else { &record.oci_version },
+            id: &record.id,
+            pid: if status == Status::Stopped { 0 } else { record.pid },
+            status: status.to_string(),
+            bundle: &record.bundle,
+            rootfs: &record.rootfs,
+            created: &record.created,
+            annotations: &record.annotations,
+            owner,
+        }
+    }
+}
 
 /// `state`.
-pub fn state(_global: &Global, _id: &str) -> Result<u8> {
-    Err(Error::new("state", "not merged yet"))
+pub fn state(global: &Global, id: &str) -> Result<u8> {
+    let entry: Entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(id)?;
+    let record = entry.state()?.ok_or_else(unknown)?;
+    let (status, _) = status::of(&entry, &record)?;
+    let mut text = serde_json::to_string_pretty(&Document::new(&record, status, String::new())).unwrap_or_default();
+    text.push('\n');
+    super::print(&text)
 }

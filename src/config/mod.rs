@@ -10,8 +10,8 @@ mod load;
 pub mod options;
 mod process;
 mod resources;
-mod state;
 mod shape;
+mod state;
 pub mod values;
 
 pub use linux::*;

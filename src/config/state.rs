@@ -50,14 +50,8 @@ mod tests {
     #[test]
     fn two_parts_make_the_whole() {
         let annotations = BTreeMap::from([("k".to_string(), "\"pid\":7".to_string())]);
-        let state = OciState {
-            oci_version: OCI_VERSION,
-            id: "c",
-            status: "creating",
-            pid: 42,
-            bundle: "/b",
-            annotations: &annotations,
-        };
+        let state =
+            OciState { oci_version: OCI_VERSION, id: "c", status: "creating", pid: 42, bundle: "/b", annotations: &annotations };
         let (mut joined, after) = state.around_pid();
         joined.extend(b"42");
         joined.extend(after);

@@ -102,7 +102,9 @@ fn not_yet(spec: &Spec) -> Result<()> {
         ("/linux/intelRdt", spec.linux.intel_rdt.is_some(), "Intel RDT"),
     ];
     match missing.iter().find(|(_, asked, _)| *asked) {
-        Some((field, _, what)) => Err(Error::new(format!("{what} cannot be applied"), "not supported by this version").at(*field)),
+        Some((field, _, what)) => {
+            Err(Error::new(format!("{what} cannot be applied"), "not supported by this version").at(*field))
+        }
         None => Ok(()),
     }
 }
@@ -163,14 +165,8 @@ fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, s
         return Ok(());
     }
     let bundle = request.bundle.to_string_lossy();
-    let state = OciState {
-        oci_version: OCI_VERSION,
-        id: request.id,
-        status,
-        pid: 0,
-        bundle: &bundle,
-        annotations: &spec.annotations,
-    };
+    let state =
+        OciState { oci_version: OCI_VERSION, id: request.id, status, pid: 0, bundle: &bundle, annotations: &spec.annotations };
     let reachable = stage == Stage::CreateContainer;
     let mut laid = Vec::new();
     for (n, hook) in list.iter().enumerate() {

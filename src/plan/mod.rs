@@ -18,10 +18,10 @@ pub mod show;
 pub use build::{Request, compile};
 pub use namespaces::Namespaces;
 
-use crate::sys::creds::Caps;
-use crate::sys::mount::Attrs;
 use crate::config::{LinuxIdMapping, NetDevice};
 use crate::error::{Error, Result};
+use crate::sys::creds::Caps;
+use crate::sys::mount::Attrs;
 use crate::sys::process::SchedAttr;
 use crate::sys::spawn::StringList;
 use std::collections::BTreeMap;
@@ -126,7 +126,8 @@ pub enum Pause {
     Created,
 }
 
-/// Everything that the child can do.
+/// Everything that the child can do. A variant's line says what its fields are for.
+#[allow(missing_docs)]
 #[derive(Debug)]
 pub enum Action {
     /// Give these ignored signals their default action and unblock all.

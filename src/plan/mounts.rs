@@ -2,8 +2,8 @@
 
 use super::namespaces::Namespaces;
 use super::{Action, Filesystem, Idmap, Mount, Open, Slot, Source, Step, Tree, What, c_string};
-use crate::config::{LinuxIdMapping, Spec};
 use crate::config::options::{self, MountOptions};
+use crate::config::{LinuxIdMapping, Spec};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::clone::flags;
@@ -45,7 +45,8 @@ pub struct Context<'a> {
 pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<()> {
     for (n, m) in context.spec.mounts.iter().enumerate() {
         let field = format!("/mounts/{n}");
-        let asked = options::parse(m.options().as_deref().unwrap_or_default()).map_err(|e| e.under(&format!("{field}/options")))?;
+        let asked =
+            options::parse(m.options().as_deref().unwrap_or_default()).map_err(|e| e.under(&format!("{field}/options")))?;
         let target = clean(&m.destination().to_string_lossy());
         let kind = m.typ().as_deref().unwrap_or_default();
         let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target };
@@ -101,9 +102,7 @@ impl Entry<'_> {
                 self.tree(&hierarchy.mount, false, opens)
             }
             // sysfs shows a network namespace, and only whoever owns that may mount it.
-            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => {
-                self.tree(Path::new("/sys"), true, opens)
-            }
+            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => self.tree(Path::new("/sys"), true, opens),
             kind => self.filesystem(kind),
         }
     }
@@ -144,11 +143,9 @@ impl Entry<'_> {
         let idmap = match &self.asked.idmap {
             options::Idmap::None if uids.is_empty() && gids.is_empty() => return Ok(None),
             options::Idmap::None => Idmap { recursive: false, uids, gids },
-            options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => Idmap {
-                recursive: *recursive,
-                uids: linux.uid_mappings.clone(),
-                gids: linux.gid_mappings.clone(),
-            },
+            options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => {
+                Idmap { recursive: *recursive, uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }
+            }
             options::Idmap::Container { recursive } => Idmap { recursive: *recursive, uids, gids },
             options::Idmap::Mapped { uids, gids, recursive } => {
                 let resolve = |list: &[options::IdRange], container: &[LinuxIdMapping]| {
@@ -217,7 +214,6 @@ pub fn clean(path: &str) -> String {
     }
     format!("/{}", parts.join("/"))
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -94,7 +94,11 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
             ns.new |= kind;
         } else {
             let slot = Slot(opens.len());
-            opens.push(Open { field: format!("{field}/path"), path: c_string(&entry.path, &format!("{field}/path"))?, what: What::Namespace(kind) });
+            opens.push(Open {
+                field: format!("{field}/path"),
+                path: c_string(&entry.path, &format!("{field}/path"))?,
+                what: What::Namespace(kind),
+            });
             joined.push((kind, slot, field));
         }
     }

@@ -24,8 +24,7 @@ pub fn capabilities(process: &Process, warnings: &mut Vec<String>) -> Option<Set
     let asked = process.capabilities.as_ref()?;
     let set = |list: &[String]| values::capabilities(list).bits;
     let bounding = set(&asked.bounding);
-    let caps =
-        Caps { effective: set(&asked.effective), permitted: set(&asked.permitted), inheritable: set(&asked.inheritable) };
+    let caps = Caps { effective: set(&asked.effective), permitted: set(&asked.permitted), inheritable: set(&asked.inheritable) };
     let wanted = set(&asked.ambient);
     let ambient = wanted & caps.permitted & caps.inheritable;
     if ambient != wanted {
@@ -43,7 +42,8 @@ pub fn settings(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
     }
     if let Some(asked) = &process.scheduler {
         let a = values::sched_attr(asked).map_err(|e| e.under("/process/scheduler"))?;
-        let mut attr = SchedAttr { policy: a.policy, flags: a.flags, nice: a.nice, priority: a.priority, ..SchedAttr::default() };
+        let mut attr = SchedAttr::default();
+        (attr.policy, attr.flags, attr.nice, attr.priority) = (a.policy, a.flags, a.nice, a.priority);
         (attr.runtime, attr.deadline, attr.period) = (a.runtime, a.deadline, a.period);
         steps.push(Step { field: "/process/scheduler".into(), action: Action::Scheduler(attr) });
     }

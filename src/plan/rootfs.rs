@@ -88,7 +88,8 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
             "p" => libc::S_IFIFO,
             _ => libc::S_IFCHR,
         };
-        let number = |n: i64, name: &str| u32::try_from(n).map_err(|_| Error::new(name, "out of range").at(format!("{field}/{name}")));
+        let number =
+            |n: i64, name: &str| u32::try_from(n).map_err(|_| Error::new(name, "out of range").at(format!("{field}/{name}")));
         let dev = if kind == libc::S_IFIFO { 0 } else { libc::makedev(number(d.major, "major")?, number(d.minor, "minor")?) };
         let mode = kind | d.file_mode.unwrap_or(0o666) & 0o7777;
         add(field.clone(), &path, mode, dev, d.uid.unwrap_or(0), d.gid.unwrap_or(0))?;

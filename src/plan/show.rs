@@ -53,7 +53,11 @@ impl Plan {
         }
         let into = if self.cgroup.is_some() { ", into the cgroup" } else { "" };
         let kinds = kinds(self.namespaces.clone);
-        add("parent", "/linux/namespaces", format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }));
+        add(
+            "parent",
+            "/linux/namespaces",
+            format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
+        );
         for step in &self.steps {
             add("child", &step.field, step.action.words());
         }
@@ -236,7 +240,9 @@ impl Action {
                 "capabilities effective {:#x} permitted {:#x} inheritable {:#x} ambient {ambient:#x}",
                 caps.effective, caps.permitted, caps.inheritable
             ),
-            Self::Program { name, candidates } => format!("find {} in {} places", name.to_string_lossy(), candidates.len().max(1)),
+            Self::Program { name, candidates } => {
+                format!("find {} in {} places", name.to_string_lossy(), candidates.len().max(1))
+            }
             Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
             Self::Start => "wait for start".into(),
             Self::CloseFrom(first) => format!("close descriptors from {first} at exec"),

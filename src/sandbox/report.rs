@@ -130,14 +130,8 @@ impl Report {
     fn to_bytes(self) -> [u8; SIZE] {
         let mut out = [0u8; SIZE];
         let head = [self.kind as u8, self.detail as u8, self.text_len, 0];
-        let parts: [&[u8]; 6] = [
-            &head,
-            &self.part.to_le_bytes(),
-            &[0, 0],
-            &self.step.to_le_bytes(),
-            &self.value.to_le_bytes(),
-            &self.call,
-        ];
+        let parts: [&[u8]; 6] =
+            [&head, &self.part.to_le_bytes(), &[0, 0], &self.step.to_le_bytes(), &self.value.to_le_bytes(), &self.call];
         let mut bytes = out.iter_mut();
         for part in parts.into_iter().chain([&self.text[..]]) {
             for byte in part {

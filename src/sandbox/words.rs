@@ -62,15 +62,64 @@ fn plain(report: &Report, step: String) -> Error {
 
 /// Names of the calls that the child makes; the wire has only bytes.
 const CALLS: [&str; 44] = [
-    "capget", "capset", "chdir", "chroot", "clone", "clone3", "close_range", "dup3", "execve", "faccessat2", "fchdir",
-    "fchmod", "fchownat", "fsconfig", "fsetxattr", "fsmount", "fsopen", "fstat", "fstatfs", "getcwd", "getdents64",
-    "ioctl", "ioprio_set", "keyctl", "mkdirat", "mknodat", "mount_setattr", "move_mount", "open_tree", "openat", "openat2",
-    "personality", "pivot_root", "prctl", "prlimit64", "read", "readlinkat", "sched_setattr", "seccomp", "sendmsg",
-    "set_mempolicy", "setgroups", "setns", "symlinkat",
+    "capget",
+    "capset",
+    "chdir",
+    "chroot",
+    "clone",
+    "clone3",
+    "close_range",
+    "dup3",
+    "execve",
+    "faccessat2",
+    "fchdir",
+    "fchmod",
+    "fchownat",
+    "fsconfig",
+    "fsetxattr",
+    "fsmount",
+    "fsopen",
+    "fstat",
+    "fstatfs",
+    "getcwd",
+    "getdents64",
+    "ioctl",
+    "ioprio_set",
+    "keyctl",
+    "mkdirat",
+    "mknodat",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "openat",
+    "openat2",
+    "personality",
+    "pivot_root",
+    "prctl",
+    "prlimit64",
+    "read",
+    "readlinkat",
+    "sched_setattr",
+    "seccomp",
+    "sendmsg",
+    "set_mempolicy",
+    "setgroups",
+    "setns",
+    "symlinkat",
 ];
 const MORE_CALLS: [&str; 12] = [
-    "setresgid", "setresuid", "setdomainname", "sethostname", "setsid", "stat", "umount2", "unlinkat", "unshare", "write",
-    "rt_sigprocmask", "getresuid",
+    "setresgid",
+    "setresuid",
+    "setdomainname",
+    "sethostname",
+    "setsid",
+    "stat",
+    "umount2",
+    "unlinkat",
+    "unshare",
+    "write",
+    "rt_sigprocmask",
+    "getresuid",
 ];
 
 fn syscall(report: &Report) -> &'static str {
@@ -85,7 +134,9 @@ fn hint(error: Error, action: &Action, report: &Report) -> Error {
         (Action::Root { .. }, libc::ENOTDIR) => error.hint("root.path is not a directory"),
         (Action::Root { .. }, libc::EACCES) => error.hint("the user of the user namespace may not pass a directory on the way"),
         (Action::Pivot { .. }, libc::EINVAL) => error.hint("is the host's root a ramfs? then --no-pivot is needed"),
-        (Action::Rlimit { .. }, libc::EPERM) => error.hint("raising a hard limit needs CAP_SYS_RESOURCE, which the runtime lacks"),
+        (Action::Rlimit { .. }, libc::EPERM) => {
+            error.hint("raising a hard limit needs CAP_SYS_RESOURCE, which the runtime lacks")
+        }
         (Action::WriteProc { path, .. }, libc::EACCES | libc::EPERM) if path.to_bytes() == b"self/oom_score_adj" => {
             error.hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
@@ -99,9 +150,7 @@ fn hint(error: Error, action: &Action, report: &Report) -> Error {
         (Action::Mount(m), libc::ENODEV) if matches!(m.source, Source::Filesystem(_)) => {
             error.hint("this kernel does not know the file system type")
         }
-        (Action::Mount(_), libc::ENOTDIR) => {
-            error.hint("are you trying to mount a directory onto a file (or vice-versa)?")
-        }
+        (Action::Mount(_), libc::ENOTDIR) => error.hint("are you trying to mount a directory onto a file (or vice-versa)?"),
         (Action::Groups(_) | Action::User { .. } | Action::Identity { .. }, libc::EINVAL) => {
             error.hint("the id is not mapped in the user namespace")
         }

@@ -45,7 +45,6 @@ pub struct Record {
     pub poststop: bool,
 }
 
-
 impl Record {
     /// A record of the current form; the fields are set by the caller.
     pub fn new(id: &str) -> Self {

@@ -105,9 +105,8 @@ pub fn unlink(dir: BorrowedFd<'_>, name: &CStr, directory: bool) -> nix::Result<
 /// readlinkat(2) into `buffer`; the number of bytes.
 pub fn readlink(dir: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> nix::Result<usize> {
     // SAFETY: `name` is NUL-terminated, `buffer` is ours and its length goes with it.
-    let n = check(unsafe {
-        libc::syscall(libc::SYS_readlinkat, dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), buffer.len())
-    })?;
+    let n =
+        check(unsafe { libc::syscall(libc::SYS_readlinkat, dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), buffer.len()) })?;
     usize::try_from(n).map_err(|_| Errno::EINVAL)
 }
 
@@ -133,10 +132,7 @@ pub fn chown_at(dir: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> nix::Re
 /// faccessat(2) for execution, with the effective ids (Linux 5.8 for the flag).
 pub fn executable(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
     // SAFETY: `name` is a NUL-terminated string.
-    check(unsafe {
-        libc::syscall(libc::SYS_faccessat2, dir.as_raw_fd(), name.as_ptr(), libc::X_OK, libc::AT_EACCESS)
-    })
-    .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_faccessat2, dir.as_raw_fd(), name.as_ptr(), libc::X_OK, libc::AT_EACCESS) }).map(drop)
 }
 
 /// fchdir(2).
@@ -178,4 +174,10 @@ pub fn cloexec_from(first: u32) -> nix::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
     // SAFETY: integers only; no descriptor is closed before exec.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Whether a descriptor of that number is open.
+pub fn is_open(number: i32) -> bool {
+    // SAFETY: integers only; F_GETFD changes nothing.
+    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
 }

@@ -4,7 +4,7 @@
 //! Everything below the root is hostile: links point anywhere, directories are swapped while we look. Nothing here
 //! resolves a name twice, and nothing is created but by a single-component call on a directory descriptor.
 
-use super::{owned, fs};
+use super::{fs, owned};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -41,13 +41,7 @@ fn openat2(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32, resolve: u64
     loop {
         // SAFETY: `path` is NUL-terminated, `how` is struct open_how and its size goes with it.
         let ret = unsafe {
-            libc::syscall(
-                libc::SYS_openat2,
-                dir.as_raw_fd(),
-                path.as_ptr(),
-                &raw const how,
-                size_of::<libc::open_how>(),
-            )
+            libc::syscall(libc::SYS_openat2, dir.as_raw_fd(), path.as_ptr(), &raw const how, size_of::<libc::open_how>())
         };
         match owned(ret) {
             Err(Errno::EAGAIN | Errno::EINTR) if tries < 128 => tries += 1,

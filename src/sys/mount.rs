@@ -142,14 +142,7 @@ pub fn mount_setattr(
     }
     // SAFETY: `path` is NUL-terminated, `arg` is struct mount_attr and its size goes with it.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            dir.as_raw_fd(),
-            path.as_ptr(),
-            flags,
-            &raw const arg,
-            size_of::<MountAttr>(),
-        )
+        libc::syscall(libc::SYS_mount_setattr, dir.as_raw_fd(), path.as_ptr(), flags, &raw const arg, size_of::<MountAttr>())
     })
     .map(drop)
 }

@@ -1,7 +1,7 @@
 //! What else a process is before it runs its program: session, names, limits, scheduling, keyring, exec.
 
-use super::{check, creds::prctl};
 use super::spawn::StringList;
+use super::{check, creds::prctl};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -156,17 +156,16 @@ pub fn exec(path: &CStr, argv: &StringList, envp: &StringList) -> nix::errno::Er
 pub fn unblock_signals() -> nix::Result<()> {
     let none = 0u64;
     // SAFETY: a set of the kernel's size.
-    check(unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), 8)
-    })
-    .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const none, std::ptr::null_mut::<u64>(), 8) })
+        .map(drop)
 }
 
 /// send(2) on a stream or packet socket, without SIGPIPE.
 pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> nix::Result<()> {
     // SAFETY: pointer and length of one slice.
     check(unsafe {
-        libc::sendto(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL, std::ptr::null(), 0) as libc::c_long
+        libc::sendto(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL, std::ptr::null(), 0)
+            as libc::c_long
     })
     .map(drop)
 }

@@ -25,9 +25,7 @@ pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {
         })?;
         let len = usize::try_from(got).map_err(|_| Errno::EINVAL)?;
         // SAFETY: a NUL-terminated name; `len` bytes of the buffer were written.
-        let set = check(unsafe {
-            libc::fsetxattr(to.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), len, 0) as libc::c_long
-        });
+        let set = check(unsafe { libc::fsetxattr(to.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), len, 0) as libc::c_long });
         match set {
             // tmpfs of an older kernel has no user.* attributes; labels are the security module's to set.
             Ok(_) | Err(Errno::EOPNOTSUPP | Errno::EPERM | Errno::EACCES) => {}

@@ -18,7 +18,10 @@ fn compare(name: &str, profile: &Seccomp, calls: usize, tree: bool) {
         let call = pool.call(&mut random);
         let want = stub.answer(call.arch, call.nr).unwrap_or_else(|| bpf::run(&theirs, &call));
         let got = bpf::run(&ours.program, &call);
-        if got != want && std::env::var("DBG").is_ok() { println!("DIFF {name}: {call:x?} got {got:#x} want {want:#x}"); continue; }
+        if got != want && std::env::var("DBG").is_ok() {
+            println!("DIFF {name}: {call:x?} got {got:#x} want {want:#x}");
+            continue;
+        }
         assert_eq!(format!("{got:#x}"), format!("{want:#x}"), "{name}: {call:x?}");
     }
 }

@@ -54,7 +54,8 @@ fn entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &CStr, depth: u32) -> R
         }
         libc::S_IFREG => {
             let source = inroot::open_beneath(from, name, libc::O_RDONLY | libc::O_NOFOLLOW, 0).call("openat2")?;
-            let made = fs::open(to, name, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, 0o600).call("openat")?;
+            let made =
+                fs::open(to, name, libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW, 0o600).call("openat")?;
             content(source.as_fd(), made.as_fd())?;
             fs::chown_at(made.as_fd(), c"", st.st_uid, st.st_gid).call("fchownat")?;
             fs::chmod(made.as_fd(), permissions).call("fchmod")?;

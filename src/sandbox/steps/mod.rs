@@ -40,9 +40,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Root { path, private } => rootfs::root(child, path, *private),
         Action::Mount(m) => mounts::mount(child, m),
         Action::Device(device) => rootfs::device(child, device),
-        Action::Symlink { path, target, replace, only_if } => {
-            rootfs::symlink(child, path, target, *replace, only_if.as_deref())
-        }
+        Action::Symlink { path, target, replace, only_if } => rootfs::symlink(child, path, target, *replace, only_if.as_deref()),
         Action::Console { rows, columns, uid } => rootfs::console(child, *rows, *columns, *uid),
         Action::Hooks(hooks) => program::hooks(hooks),
         Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
@@ -59,15 +57,11 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
             crate::sys::process::umask(*mask);
             Ok(())
         }
-        Action::Rlimit { resource, soft, hard } => {
-            crate::sys::process::set_rlimit(*resource, *soft, *hard).call("prlimit64")
-        }
+        Action::Rlimit { resource, soft, hard } => crate::sys::process::set_rlimit(*resource, *soft, *hard).call("prlimit64"),
         Action::Scheduler(attr) => crate::sys::process::set_scheduler(*attr).call("sched_setattr"),
         Action::IoPriority(value) => crate::sys::process::set_io_priority(*value).call("ioprio_set"),
         Action::Personality(persona) => crate::sys::process::set_personality(*persona).call("personality"),
-        Action::MemoryPolicy { mode, nodes } => {
-            crate::sys::process::set_memory_policy(*mode, nodes).call("set_mempolicy")
-        }
+        Action::MemoryPolicy { mode, nodes } => crate::sys::process::set_memory_policy(*mode, nodes).call("set_mempolicy"),
         Action::MakeWorkingDirectory(path) => rootfs::make_working_directory(child, path),
         Action::WorkingDirectory { path, last } => process::working_directory(child, path, *last),
         Action::NoNewPrivileges => process::no_new_privileges(),
