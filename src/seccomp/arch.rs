@@ -51,7 +51,6 @@ pub const ARCHS: [Arch; 23] = [
     arch("SCMP_ARCH_SHEB", 42, false, NONE),
 ];
 
-
 #[cfg(target_arch = "x86_64")]
 const NATIVE: usize = 0;
 #[cfg(target_arch = "x86")]

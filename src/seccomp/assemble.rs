@@ -55,7 +55,14 @@ struct Leaf {
 impl<'a> Assembler<'a> {
     pub fn new(chains: &'a Chains, default: u32, big_endian: bool) -> Self {
         let chains = chains.0.as_slice();
-        Self { code: Vec::with_capacity(512), chains, default, big_endian, returns: Vec::new(), written: vec![None; chains.len()] }
+        Self {
+            code: Vec::with_capacity(512),
+            chains,
+            default,
+            big_endian,
+            returns: Vec::new(),
+            written: vec![None; chains.len()],
+        }
     }
 
     /// The whole program. The first section is the native one: nearest and asked for first.
@@ -172,7 +179,9 @@ impl<'a> Assembler<'a> {
         while let Some((last, before)) = rest.split_last() {
             if let Some((arg, value)) = equals(last) {
                 // Clauses in a row that ask whether the same argument equals this or that: its words are loaded once.
-                let alike = |clause: &&(Vec<Test>, u32)| equals(clause).is_some_and(|(a, v)| a == arg && (!wide || v >> 32 == value >> 32));
+                let alike = |clause: &&(Vec<Test>, u32)| {
+                    equals(clause).is_some_and(|(a, v)| a == arg && (!wide || v >> 32 == value >> 32))
+                };
                 let run = rest.iter().rev().take_while(alike).count();
                 let (front, run) = rest.split_at(rest.len() - run);
                 label = self.any_of(run, arg, value, *wide, label);
@@ -272,10 +281,10 @@ fn leaves(ranges: &[Range]) -> Vec<Leaf> {
     while let Some(first) = rest.first() {
         // The common verdict is the first range's or the second's: whichever reaches further.
         let candidates = [first.1, rest.get(1).map_or(first.1, |second| second.1)];
-        let (length, common) = candidates.map(|common| (reach(rest, common), common)).into_iter().fold(
-            (0, first.1),
-            |best, next| if next.0 > best.0 { next } else { best },
-        );
+        let (length, common) = candidates
+            .map(|common| (reach(rest, common), common))
+            .into_iter()
+            .fold((0, first.1), |best, next| if next.0 > best.0 { next } else { best });
         let (taken, left) = rest.split_at(length);
         let single = taken.iter().filter(|range| range.1 != common).copied().collect();
         leaves.push(Leaf { start: first.0, common, single });

@@ -45,7 +45,9 @@ pub(super) fn flags(seccomp: &Seccomp) -> Result<u32> {
     let mut all = 0;
     for (i, name) in seccomp.flags.iter().flatten().enumerate() {
         let Some((_, flag)) = FLAGS.iter().find(|(n, _)| n == name) else {
-            return Err(Error::new("compile seccomp profile", format!("seccomp flag {name} is not known")).at(format!("/flags/{i}")));
+            return Err(
+                Error::new("compile seccomp profile", format!("seccomp flag {name} is not known")).at(format!("/flags/{i}"))
+            );
         };
         all |= flag;
     }

@@ -29,7 +29,8 @@ pub fn known_names(profile: &Seccomp) -> Seccomp {
         ARCHS.into_iter().filter(|arch| arch.number_of(name).is_some()).all(|arch| {
             // Below zero are stand-ins: to -224 for calls behind a multiplexer, beyond for calls that are not there.
             let number = ScmpSyscall::from_name_by_arch(name, arch.name.parse::<ScmpArch>().unwrap());
-            number.is_ok_and(|number| number.as_raw_syscall() >= -224) || ["SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K"].contains(&arch.name)
+            number.is_ok_and(|number| number.as_raw_syscall() >= -224)
+                || ["SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K"].contains(&arch.name)
         })
     };
     let mut profile = profile.clone();

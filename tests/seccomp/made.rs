@@ -18,9 +18,7 @@ fn profile(default: &str, archs: &[&str], rules: Vec<Value>) -> Seccomp {
 /// Names apart by spaces; arguments as (index, operator, value, valueTwo); an action may carry `/errno`.
 fn rule(names: &str, action: &str, args: &[(u32, &str, u64, u64)]) -> Value {
     let names: Vec<&str> = names.split_whitespace().collect();
-    let arg = |&(index, op, value, two): &(u32, &str, u64, u64)| {
-        json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value, "valueTwo": two})
-    };
+    let arg = |&(index, op, value, two): &(u32, &str, u64, u64)| json!({"index": index, "op": format!("SCMP_CMP_{op}"), "value": value, "valueTwo": two});
     let args: Vec<Value> = args.iter().map(arg).collect();
     let (action, errno) = match action.split_once('/') {
         Some((action, errno)) => (action, Some(errno.parse::<u32>().unwrap())),
@@ -63,7 +61,11 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
         ("no mask", operator("MASKED_EQ", 0, 0)),
         ("both of two arguments", {
             let deny = rule("openat", "SCMP_ACT_ERRNO/13", &[(0, "EQ", 5, 0), (3, "GT", 7, 0)]);
-            profile(ALLOW, ALL, vec![deny, rule("ioctl", ERRNO, &[(1, "NE", 0x5401, 0), (2, "MASKED_EQ", 3, 1), (0, "LE", 2, 0)])])
+            profile(
+                ALLOW,
+                ALL,
+                vec![deny, rule("ioctl", ERRNO, &[(1, "NE", 0x5401, 0), (2, "MASKED_EQ", 3, 1), (0, "LE", 2, 0)])],
+            )
         }),
         ("one argument twice", {
             let twice = rule("openat", ALLOW, &[(1, "EQ", 5, 0), (1, "EQ", 9, 0), (2, "GT", 1, 0)]);
@@ -72,7 +74,8 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
         ("every action", {
             let (trap, log) = (rule("getuid", "SCMP_ACT_TRAP", &[]), rule("geteuid", "SCMP_ACT_LOG", &[]));
             let (trace, kill) = (rule("getgid", "SCMP_ACT_TRACE/9", &[]), rule("getegid", "SCMP_ACT_KILL", &[]));
-            let rules = vec![trap, log, trace, kill, rule("mount", "SCMP_ACT_ERRNO/38", &[]), rule("bpf", "SCMP_ACT_ERRNO/22", &[])];
+            let rules =
+                vec![trap, log, trace, kill, rule("mount", "SCMP_ACT_ERRNO/38", &[]), rule("bpf", "SCMP_ACT_ERRNO/22", &[])];
             let more = vec![rule("getpid", ALLOW, &[]), rule("getppid", "SCMP_ACT_KILL_PROCESS", &[])];
             profile(ERRNO, ALL, [rules, more].concat())
         }),
@@ -88,7 +91,11 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
         ("redundant, then another", profile(ERRNO, ALL, vec![rule("bpf", "SCMP_ACT_ERRNO/1", &[]), rule("bpf", ALLOW, &[])])),
         ("x32 without x86", {
             let archs = &["SCMP_ARCH_X32"];
-            profile(ERRNO, archs, vec![rule("read execveat pwritev2 ioctl", ALLOW, &[]), rule("lseek", ALLOW, &[(1, "GT", HIGH, 0)])])
+            profile(
+                ERRNO,
+                archs,
+                vec![rule("read execveat pwritev2 ioctl", ALLOW, &[]), rule("lseek", ALLOW, &[(1, "GT", HIGH, 0)])],
+            )
         }),
         ("x86 without x32", profile(ERRNO, &["SCMP_ARCH_X86"], vec![rule("read chown32 socket _llseek", ALLOW, &[])])),
         ("native only, allow", profile(ALLOW, &[], vec![rule("bpf", ERRNO, &[]), rule("lseek", ERRNO, &[(1, "LT", HIGH, 0)])])),
@@ -97,9 +104,13 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
             let names = "socket connect accept send recv accept4 recvmmsg sendmmsg semop semtimedop shmat msgget";
             profile(ERRNO, ALL, vec![rule(names, ALLOW, &[]), rule(NEWEST, ALLOW, &[])])
         }),
-        ("multiplexers, deny", profile(ALLOW, ALL, vec![rule("socket bind accept semop shmctl recvmmsg", "SCMP_ACT_ERRNO/22", &[])])),
+        (
+            "multiplexers, deny",
+            profile(ALLOW, ALL, vec![rule("socket bind accept semop shmctl recvmmsg", "SCMP_ACT_ERRNO/22", &[])]),
+        ),
         ("multiplexers, conditions", {
-            let rules = vec![rule("socket", ALLOW, &[(0, "EQ", 2, 0)]), rule("shmget", ALLOW, &[(1, "LT", 4096, 0), (0, "NE", 7, 0)])];
+            let rules =
+                vec![rule("socket", ALLOW, &[(0, "EQ", 2, 0)]), rule("shmget", ALLOW, &[(1, "LT", 4096, 0), (0, "NE", 7, 0)])];
             profile(ERRNO, ALL, [rules, vec![rule("accept", ALLOW, &[(2, "EQ", 0, 0)]), rule(NEWEST, ALLOW, &[])]].concat())
         }),
         ("multiplexers, all behind allowed", {
@@ -112,8 +123,11 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
         }),
         ("overlapping, sorted apart", {
             let einval = rule("socket", "SCMP_ACT_ERRNO/22", &[(0, "EQ", 16, 0), (2, "EQ", 9, 0)]);
-            let rules = vec![rule("socketcall", ALLOW, &[]), rule("socket", "SCMP_ACT_ERRNO/13", &[(0, "EQ", 40, 0)]), einval];
-            let allow = vec![rule("socket", ALLOW, &[(0, "EQ", 16, 0), (2, "NE", 9, 0)]), rule("socket", ALLOW, &[(0, "NE", 16, 0)])];
+            // Not alone on x86_64: libseccomp 2.5.4 without its tree writes a wrong program for a single call with such a chain.
+            let rules =
+                vec![rule("read socketcall", ALLOW, &[]), rule("socket", "SCMP_ACT_ERRNO/13", &[(0, "EQ", 40, 0)]), einval];
+            let allow =
+                vec![rule("socket", ALLOW, &[(0, "EQ", 16, 0), (2, "NE", 9, 0)]), rule("socket", ALLOW, &[(0, "NE", 16, 0)])];
             profile(ERRNO, ALL, [rules, allow].concat())
         }),
         ("notify", {
@@ -122,8 +136,10 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
             notify
         }),
         ("other architectures", {
-            let archs = &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_RISCV64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_MIPSEL64N32"];
-            let rules = vec![rule("read openat socket semop cacheflush", ALLOW, &[]), rule("lseek", ALLOW, &[(1, "GT", HIGH, 0)])];
+            let archs =
+                &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_RISCV64", "SCMP_ARCH_PPC64LE", "SCMP_ARCH_MIPSEL64N32"];
+            let rules =
+                vec![rule("read openat socket semop cacheflush", ALLOW, &[]), rule("lseek", ALLOW, &[(1, "GT", HIGH, 0)])];
             profile(ERRNO, archs, [rules, vec![rule("clone", ALLOW, &[(0, "MASKED_EQ", 0x7e02_0000, 0)])]].concat())
         }),
         ("every second call", {

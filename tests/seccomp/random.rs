@@ -38,7 +38,14 @@ impl Pool {
         let archs = ARCHS.into_iter().filter(listed).map(|arch| (arch, Self::numbers(profile, arch))).collect();
         let mut values = vec![0, 1, 9, 16, 40, u64::from(u32::MAX), 1 << 32, 1 << 31, 1 << 63, u64::MAX];
         for arg in profile.syscalls.iter().flat_map(|rule| &rule.args) {
-            values.extend([arg.value, arg.value_two, arg.value & arg.value_two, !arg.value, arg.value ^ 1 << 32, arg.value.swap_bytes()]);
+            values.extend([
+                arg.value,
+                arg.value_two,
+                arg.value & arg.value_two,
+                !arg.value,
+                arg.value ^ 1 << 32,
+                arg.value.swap_bytes(),
+            ]);
         }
         values.extend(1..=24); // the calls behind a multiplexer
         Self { archs, values }

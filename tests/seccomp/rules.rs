@@ -186,8 +186,10 @@ fn refusals_name_the_field() {
 
 #[test]
 fn a_program_too_long_is_refused() {
-    let rule = |i: u64| json!({"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [
-        {"index": 0, "op": "SCMP_CMP_LT", "value": i}, {"index": 1, "op": "SCMP_CMP_GT", "value": i}]});
+    let rule = |i: u64| {
+        json!({"names": ["read"], "action": "SCMP_ACT_ERRNO", "args": [
+        {"index": 0, "op": "SCMP_CMP_LT", "value": i}, {"index": 1, "op": "SCMP_CMP_GT", "value": i}]})
+    };
     let profile = |n| json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": (0..n).map(rule).collect::<Vec<_>>()});
     assert!(error(profile(1000)).contains("instructions, the kernel takes 4096"));
     assert!(compile(&made(profile(400))).unwrap().unwrap().program.len() > 2000);
