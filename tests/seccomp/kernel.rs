@@ -35,6 +35,12 @@ fn told_by_errno(program: &[sock_filter]) -> (Vec<sock_filter>, Vec<u32>) {
     (program, verdicts)
 }
 
+/// For the calling thread; lets it load a filter without being root.
+pub fn no_new_privs() {
+    // SAFETY: prctl with plain numbers.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+}
+
 /// Makes the call as a program of x86_64 does; the errno.
 #[cfg(target_arch = "x86_64")]
 fn call_64(data: &Data) -> i64 {
@@ -83,8 +89,7 @@ fn ask(name: &'static str, profile: &Seccomp, int80: bool) {
     let (thread_done, thread_answers, thread_calls) = (done.clone(), answers.clone(), calls.clone());
     std::thread::spawn(move || {
         let mut out = thread_answers.lock().unwrap();
-        // SAFETY: prctl with plain numbers.
-        assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+        no_new_privs();
         kernel::load(&program, 0).unwrap();
         for (call, answer) in thread_calls.iter().zip(out.iter_mut()) {
             *answer = if int80 { call_32(call) } else { call_64(call) };
