@@ -1,5 +1,6 @@
 //! The architectures of a profile: name, audit token, word size, column in the table of numbers.
 
+use super::index::row;
 use super::syscalls::{COLUMNS, N, SYSCALLS};
 
 /// An architecture of system calls, a name of `linux.seccomp.architectures`.
@@ -128,11 +129,6 @@ impl Arch {
     pub fn number_of(self, name: &str) -> Option<u32> {
         self.number(row(name)?)
     }
-}
-
-/// The row of `name` in [`SYSCALLS`].
-pub(super) fn row(name: &str) -> Option<usize> {
-    SYSCALLS.binary_search_by(|(n, _, _)| (*n).cmp(name)).ok()
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@
 
 mod arch;
 mod assemble;
+mod index;
 pub mod notify;
 mod profile;
 mod syscalls;

@@ -1,6 +1,7 @@
 //! A profile, checked and with its names looked up: the middle form between config.json and verdicts. Knows no numbers yet.
 
-use super::arch::{Arch, row};
+use super::arch::Arch;
+use super::index::row;
 use super::words::{self, Test};
 use crate::config::Seccomp;
 use crate::error::{Error, Result};

@@ -44,9 +44,8 @@ pub(super) type Range = (u32, Verdict);
 #[derive(Clone, Copy)]
 struct Claim {
     number: u32,
-    /// Place in the profile: earlier rules win.
-    order: u32,
-    rule: usize,
+    /// Place in the profile, an index into `calls`: earlier ones win.
+    call: usize,
     /// Of a rule whose tests suffice one by one, the test.
     only: Option<usize>,
     /// The number is a multiplexer's, and this the call behind it, found in argument 0.
@@ -65,7 +64,7 @@ pub(super) fn ranges(profile: &Profile, token: u32, chains: &mut Chains) -> Resu
             edges.push(last + 1);
             newest[usize::from(arch.x32())] = Some(last);
         }
-        claims.sort_unstable_by_key(|claim| (u64::from(claim.number) << 32) | u64::from(claim.order));
+        claims.sort_unstable_by_key(|claim| (claim.number, claim.call));
         for group in claims.chunk_by(|a, b| a.number == b.number) {
             points.push((group[0].number, decide(profile, *arch, group, chains)?));
         }
@@ -125,12 +124,15 @@ fn overlay(edges: &[u32], rest: impl Fn(u32) -> Verdict, points: &[(u32, Verdict
 }
 
 /// Every claim on a number of `arch`, and the largest number that the profile names, 0 for none.
+///
+/// The direct number of a call that also lies behind a multiplexer counts as named. It does not in runc, whose resolver gives
+/// a stand-in below zero for it, so that a profile which names nothing newer has such a call allowed and yet answered ENOSYS.
 fn claims(profile: &Profile, arch: Arch) -> (Vec<Claim>, u32) {
     let mut claims = Vec::with_capacity(profile.calls.len() + 32);
     let mut last = 0;
     let socketcall = arch.number_of("socketcall");
     let ipc = arch.number_of("ipc");
-    for (order, call) in (0..).zip(&profile.calls) {
+    for (place, call) in profile.calls.iter().enumerate() {
         let direct = arch.number(call.row);
         last = last.max(direct.unwrap_or(0));
         let rule = &profile.rules[call.rule];
@@ -143,7 +145,7 @@ fn claims(profile: &Profile, arch: Arch) -> (Vec<Claim>, u32) {
             code => socketcall.map(|number| (number, Some(code))),
         };
         for (number, behind) in [direct.map(|number| (number, None)), behind].into_iter().flatten() {
-            let claim = Claim { number, order, rule: call.rule, only: None, behind };
+            let claim = Claim { number, call: place, only: None, behind };
             if rule.any {
                 claims.extend((0..rule.tests.len()).map(|i| Claim { only: Some(i), ..claim }));
             } else {
@@ -156,13 +158,14 @@ fn claims(profile: &Profile, arch: Arch) -> (Vec<Claim>, u32) {
 
 /// The verdict on one number, of all claims on it in the order of the profile.
 fn decide(profile: &Profile, arch: Arch, claims: &[Claim], chains: &mut Chains) -> Result<Verdict> {
-    let plain = |claim: &&Claim| claim.behind.is_none() && profile.rules[claim.rule].tests.is_empty();
+    let rule_of = |claim: &Claim| profile.calls[claim.call].rule;
+    let plain = |claim: &&Claim| claim.behind.is_none() && profile.rules[rule_of(claim)].tests.is_empty();
     if let Some(claim) = claims.iter().find(plain) {
-        return Ok(Verdict::Return(profile.rules[claim.rule].verdict));
+        return Ok(Verdict::Return(profile.rules[rule_of(claim)].verdict));
     }
     let mut clauses: Vec<(Vec<Test>, u32)> = Vec::with_capacity(claims.len());
     for claim in claims {
-        let rule = &profile.rules[claim.rule];
+        let rule = &profile.rules[rule_of(claim)];
         let mut tests = match claim.only {
             Some(i) => vec![rule.tests[i]],
             None => rule.tests.clone(),
@@ -178,7 +181,7 @@ fn decide(profile: &Profile, arch: Arch, claims: &[Claim], chains: &mut Chains) 
             Some((_, verdict)) if *verdict == rule.verdict || claim.behind.is_some() => {}
             Some(_) => {
                 let cause = "an earlier rule has the same conditions and another action";
-                let field = format!("/syscalls/{}/action", claim.rule);
+                let field = format!("/syscalls/{}/action", rule_of(claim));
                 return Err(Error::new(format!("add seccomp rule for call {} of {}", claim.number, arch.name), cause).at(field));
             }
         }

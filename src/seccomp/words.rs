@@ -30,7 +30,7 @@ pub(super) const NO_SUCH_CALL: u32 = ERRNO | 38;
 
 /// `SCMP_CMP_*`.
 pub const OPERATORS: [&str; 7] =
-    ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"];
+    ["SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE"];
 
 /// `SECCOMP_FILTER_FLAG_*` that a profile may name, and what is passed to the kernel.
 pub const FLAGS: [(&str, u32); 4] = [

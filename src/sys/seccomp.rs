@@ -74,4 +74,44 @@ mod tests {
         assert_eq!(load(&[], 0).unwrap_err(), Errno::EINVAL);
         assert_eq!(load(&[], FLAG_LOG).unwrap_err(), Errno::EINVAL);
     }
+
+    /// What /proc says of the calling thread.
+    fn status(key: &str) -> String {
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+        line.trim().to_owned()
+    }
+
+    #[test]
+    fn filters_hold_for_the_thread_that_loads_them() {
+        let allow = [sock_filter { code: 6, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+        let thread = std::thread::spawn(move || {
+            // SAFETY: prctl with plain numbers, for this thread only.
+            check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }.into()).unwrap();
+            let before: u32 = status("Seccomp_filters").parse().unwrap();
+            assert!(load(&allow, 0).unwrap().is_none());
+            assert!(load(&allow, FLAG_LOG | FLAG_SPEC_ALLOW).unwrap().is_none());
+            let listener = load(&allow, FLAG_NEW_LISTENER).unwrap().unwrap();
+            let flags = nix::fcntl::fcntl(&listener, nix::fcntl::F_GETFD).unwrap();
+            assert_eq!(flags, libc::FD_CLOEXEC);
+            assert_eq!(load(&allow, FLAG_NEW_LISTENER).unwrap_err(), Errno::EBUSY);
+            let after: u32 = status("Seccomp_filters").parse().unwrap();
+            assert_eq!((status("Seccomp").as_str(), after - before), ("2", 3));
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn no_new_privs_is_left_alone() {
+        let allow = [sock_filter { code: 6, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+        let thread = std::thread::spawn(move || {
+            let before = status("NoNewPrivs");
+            match load(&allow, 0) {
+                Ok(listener) => assert!(listener.is_none()),
+                Err(e) => assert_eq!(e, Errno::EACCES), // without CAP_SYS_ADMIN
+            }
+            assert_eq!(status("NoNewPrivs"), before);
+        });
+        thread.join().unwrap();
+    }
 }

@@ -11,7 +11,8 @@ pub struct Data {
 }
 
 impl Data {
-    fn words(&self) -> [u32; 16] {
+    /// As the kernel sees it, in words.
+    pub fn words(&self) -> [u32; 16] {
         let mut words = [0; 16];
         words[0] = self.nr;
         words[1] = self.arch;
@@ -25,7 +26,11 @@ impl Data {
 
 /// Runs a program: the value that it returns. Panics on what the kernel's checker would refuse.
 pub fn run(program: &[sock_filter], data: &Data) -> u32 {
-    let words = data.words();
+    run_words(program, &data.words())
+}
+
+/// The same, quick in a build without optimisation.
+pub fn run_words(program: &[sock_filter], words: &[u32; 16]) -> u32 {
     let (mut a, mut pc) = (0u32, 0usize);
     loop {
         let i = &program[pc];
@@ -33,8 +38,8 @@ pub fn run(program: &[sock_filter], data: &Data) -> u32 {
         let taken = match i.code {
             0x06 => return i.k,
             0x20 => {
-                assert!(i.k % 4 == 0, "unaligned load");
-                a = words[(i.k / 4) as usize];
+                assert!(i.k & 3 == 0, "unaligned load");
+                a = words[(i.k >> 2) as usize];
                 continue;
             }
             0x54 => {
@@ -51,7 +56,7 @@ pub fn run(program: &[sock_filter], data: &Data) -> u32 {
             0x45 => a & i.k != 0,
             code => panic!("instruction {code:#x}"),
         };
-        pc += usize::from(if taken { i.jt } else { i.jf });
+        pc += if taken { i.jt } else { i.jf } as usize;
     }
 }
 

@@ -1,4 +1,7 @@
 //! Engine profiles (moby's and containers-common's format) -> `linux.seccomp`, as the engines do it on an amd64 host.
+//!
+//! `tests/data/seccomp`: the default profiles as moby and containers-common ship them (Apache-2.0), and a config.json each as
+//! Docker 26.1 and Podman 5.4 wrote them.
 
 use onggi::config::{Seccomp, SyscallRule};
 use serde_json::{Value, json};
