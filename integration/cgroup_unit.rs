@@ -58,8 +58,10 @@ impl Scratch {
         pid
     }
 
+    /// Also ends those that a failing test left outside of the cgroup.
     fn reap(&mut self) {
         for mut child in self.children.drain(..) {
+            child.kill().unwrap();
             child.wait().unwrap();
         }
     }
@@ -68,9 +70,9 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let path = self.hierarchy.mount.join(&self.below);
+        self.reap();
         if let Ok(Some(cgroup)) = Cgroup::open(&path) {
             cgroup.kill().unwrap();
-            self.reap();
             cgroup.remove(LIMIT).unwrap();
         }
         assert!(!path.exists());
