@@ -28,7 +28,7 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Looks at this host: eight system calls where cgroup2 has one of the two usual mount points.
+    /// Looks at this host: nine or ten system calls where cgroup2 has one of the two usual mount points.
     ///
     /// Fails when no cgroup2 is mounted.
     pub fn probe() -> Result<Self> {

@@ -83,6 +83,8 @@ impl Cgroup {
             Err(e) if tree::gone(e) && !self.exists() => Ok(()),
             // Threaded: the kernel kills whole processes only by their domain.
             Err(Errno::EOPNOTSUPP) => self.kill_each(),
+            Err(Errno::ENOENT) => Err(Error::sys(self.file("write 1 to", "cgroup.kill"), "openat", Errno::ENOENT.into())
+                .hint("the kernel is older than Linux 5.14")),
             Err(e) => Err(Error::sys(self.file("write 1 to", "cgroup.kill"), "write", e.into())),
         }
     }

@@ -243,3 +243,81 @@ fn refused_program(step: String, insns: &[u64], e: Errno) -> Error {
         _ => Error::sys(step, "bpf", e.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A directory of plain files in the place of cgroupfs.
+    fn fake(files: &[&str]) -> (tempfile::TempDir, Cgroup) {
+        let top = tempfile::tempdir().unwrap();
+        for f in files {
+            fs::write(top.path().join(f), "").unwrap();
+        }
+        let cgroup = Cgroup { path: top.path().into(), dir: fs::File::open(top.path()).unwrap().into(), fresh: true };
+        (top, cgroup)
+    }
+
+    fn write(file: &str, value: &str, rule: Rule) -> Write {
+        let controller = file.split('.').next().unwrap().to_owned();
+        Write { controller, file: file.into(), value: value.into(), field: "/f".into(), rule }
+    }
+
+    #[test]
+    fn each_rule_of_a_write() {
+        let (top, cgroup) = fake(&["memory.max", "io.weight"]);
+        let other = Rule::Else { file: "io.weight".into(), value: "4950".into() };
+        cgroup
+            .apply(&[
+                write("memory.swap.max", "0", Rule::IfThere),
+                write("memory.max", "1000", Rule::Must),
+                write("io.bfq.weight", "500", other.clone()),
+            ])
+            .unwrap();
+        assert_eq!(fs::read_to_string(top.path().join("memory.max")).unwrap(), "1000");
+        assert_eq!(fs::read_to_string(top.path().join("io.weight")).unwrap(), "4950");
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 2, "no file is made");
+
+        let e = cgroup.apply(&[write("memory.swap.max", "7", Rule::Must)]).unwrap_err();
+        assert_eq!((e.field(), e.errno()), ("/f", Some(crate::error::Errno(libc::ENOENT))));
+        assert!(e.hint_text().contains("swapaccount=1"), "{e}");
+        fs::remove_file(top.path().join("io.weight")).unwrap();
+        let e = cgroup.apply(&[write("io.bfq.weight", "500", other)]).unwrap_err();
+        assert!(e.to_string().contains("neither io.bfq.weight nor io.weight is there"), "{e}");
+    }
+
+    #[test]
+    fn the_first_bfq_file_is_enough() {
+        let (top, cgroup) = fake(&["io.bfq.weight", "io.weight"]);
+        let other = Rule::Else { file: "io.weight".into(), value: "4950".into() };
+        cgroup.apply(&[write("io.bfq.weight", "500", other)]).unwrap();
+        assert_eq!(fs::read_to_string(top.path().join("io.bfq.weight")).unwrap(), "500");
+        assert_eq!(fs::read_to_string(top.path().join("io.weight")).unwrap(), "");
+    }
+
+    #[test]
+    fn a_limit_below_what_is_in_use() {
+        let (top, cgroup) = fake(&["memory.current", "memory.events"]);
+        fs::write(top.path().join("memory.current"), "5000\n").unwrap();
+        fs::write(top.path().join("memory.events"), "oom 4\noom_kill 3\n").unwrap();
+        let ask = |limit, swap, check_before_update| {
+            cgroup.check_memory(&Memory { limit, swap, check_before_update, ..Memory::default() })
+        };
+        assert_eq!(ask(Some(5000), None, true).unwrap_err().field(), "/linux/resources/memory/limit");
+        assert_eq!(ask(Some(6000), Some(4000), true).unwrap_err().field(), "/linux/resources/memory/swap");
+        ask(Some(5001), Some(-1), true).unwrap();
+        ask(Some(1), Some(1), false).unwrap();
+        assert_eq!(cgroup.oom_kills().unwrap(), Some(3));
+    }
+
+    #[test]
+    fn nothing_follows_a_link_out() {
+        let (top, cgroup) = fake(&[]);
+        std::os::unix::fs::symlink("/", top.path().join("link")).unwrap();
+        fs::write(top.path().join("target"), "").unwrap();
+        std::os::unix::fs::symlink("target", top.path().join("memory.max")).unwrap();
+        assert!(cgroup.open_below("link").is_err());
+        assert!(cgroup.apply(&[write("memory.max", "1", Rule::Must)]).is_err());
+    }
+}

@@ -5,7 +5,7 @@
 //!
 //! For each device and each of read, write and mknod the last rule that speaks of it decides; nothing is allowed that no
 //! rule allows. An open for reading and writing needs both. A rule may take a part out of a wider one before it, which runc
-//! refuses. At the end come the rules that runc adds too ([`DEFAULT_RULES`]): engines count on them, and no rule of the
+//! refuses. At the end come the rules that runc adds too (`DEFAULT_RULES`): engines count on them, and no rule of the
 //! configuration can undo them.
 
 mod program;

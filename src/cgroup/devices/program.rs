@@ -1,10 +1,11 @@
 //! The tables of allowed devices as eBPF, without a single branch.
 //!
 //! The verifier walks every branch, with a copy of its state for each: crun's form, a test for each rule, takes it 330 µs for
-//! 15 rules. Here each entry of a table becomes a mask, all ones where the device is the entry's and else zero, and flips its
-//! bits of access: a straight line, which the verifier walks once.
+//! 15 rules. Here each entry of a table becomes a number, 1 where the device is the entry's and else 0, and that many times
+//! its bits of access are flipped: a straight line, which the verifier walks once.
 //!
-//! `x - 1 >> 63` (arithmetic) is that mask for a 32-bit `x` which is zero exactly for the entry's device.
+//! `x - 1 >> 63` is that number for a 32-bit `x` which is zero exactly for the entry's device. Not the mask of all ones by an
+//! arithmetic shift: some verifiers (met on 6.18) take `mask & bits` for a branch, and walk both sides of each.
 
 use super::Table;
 use std::collections::BTreeMap;
@@ -28,7 +29,6 @@ const LSH: u8 = 0x60;
 const RSH: u8 = 0x70;
 const XOR: u8 = 0xa0;
 const MOV: u8 = 0xb0;
-const ARSH: u8 = 0xc0;
 const LOAD_U32: u8 = 0x61;
 const LOAD_IMM64: u8 = 0x18;
 const EXIT: u8 = 0x95;
@@ -45,7 +45,8 @@ const MAJOR_BITS: u8 = 4;
 const DEV: u8 = 5;
 /// Zero for a block device.
 const NOT_BLOCK: u8 = 6;
-const MASK: u8 = 7;
+/// 1 where the entry at hand is about the device, else 0.
+const HIT: u8 = 7;
 const SET: u8 = 8;
 /// The last six bits of the minor.
 const BIT: u8 = 9;
@@ -72,8 +73,8 @@ pub(super) fn assemble(block: &Table, char: &Table) -> Vec<u64> {
     a.imm(W32, AND, BIT, 63);
     a.imm(W32, MOV, ALLOWED, block.rest.into());
     if char.rest != block.rest {
-        a.reg(W64, MOV, MASK, NOT_CHAR);
-        a.mask();
+        a.reg(W64, MOV, HIT, NOT_CHAR);
+        a.is_zero();
         a.flip(char.rest ^ block.rest);
     }
     a.table(block, NOT_BLOCK);
@@ -92,13 +93,13 @@ struct Assembler(Vec<u64>);
 impl Assembler {
     fn table(&mut self, table: &Table, not_kind: u8) {
         for (&major, &bits) in &table.majors {
-            self.reg(W32, MOV, MASK, MAJOR_BITS);
+            self.reg(W32, MOV, HIT, MAJOR_BITS);
             self.same(major << MINOR_BITS, not_kind);
             self.flip(bits);
         }
         for (&minor, &bits) in &table.minors {
-            self.reg(W32, MOV, MASK, DEV);
-            self.reg(W32, XOR, MASK, MAJOR_BITS);
+            self.reg(W32, MOV, HIT, DEV);
+            self.reg(W32, XOR, HIT, MAJOR_BITS);
             self.same(minor, not_kind);
             self.flip(bits);
         }
@@ -108,19 +109,19 @@ impl Assembler {
             windows.entry(dev >> WINDOW_BITS).or_default().push((dev, bits));
         }
         for (window, nodes) in windows {
-            self.reg(W32, MOV, MASK, DEV);
+            self.reg(W32, MOV, HIT, DEV);
             if let [(dev, bits)] = nodes[..] {
                 self.same(dev, not_kind);
                 self.flip(bits);
             } else {
-                self.imm(W32, RSH, MASK, 6);
+                self.imm(W32, RSH, HIT, 6);
                 self.same(window, not_kind);
                 self.sets(&nodes);
             }
         }
     }
 
-    /// Flips bits of access for the members of a window, where MASK says that the device lies in it.
+    /// Flips bits of access for the members of a window, where HIT says that the device lies in it.
     fn sets(&mut self, nodes: &[(u32, u8)]) {
         let mut sets: BTreeMap<u8, u64> = BTreeMap::new();
         for &(dev, bits) in nodes {
@@ -131,30 +132,29 @@ impl Assembler {
             self.push(LOAD_IMM64, SET, 0, 0, low);
             self.push(0, 0, 0, 0, high);
             self.reg(W64, RSH, SET, BIT);
-            self.imm(W64, AND, SET, 1);
-            self.reg(W64, AND, SET, MASK);
+            self.reg(W64, AND, SET, HIT);
             self.imm(W64, MUL, SET, bits.into());
             self.reg(W64, XOR, ALLOWED, SET);
         }
     }
 
-    /// MASK becomes all ones where it is `value` and the device is of the kind, else zero.
+    /// HIT becomes 1 where it is `value` and the device is of the kind, else 0.
     fn same(&mut self, value: u32, not_kind: u8) {
-        self.imm(W32, XOR, MASK, value.cast_signed());
-        self.reg(W64, OR, MASK, not_kind);
-        self.mask();
+        self.imm(W32, XOR, HIT, value.cast_signed());
+        self.reg(W64, OR, HIT, not_kind);
+        self.is_zero();
     }
 
-    /// MASK, at most 32 bits wide, becomes all ones where it is zero, else zero.
-    fn mask(&mut self) {
-        self.imm(W64, SUB, MASK, 1);
-        self.imm(W64, ARSH, MASK, 63);
+    /// HIT, at most 32 bits wide, becomes 1 where it is zero, else 0.
+    fn is_zero(&mut self) {
+        self.imm(W64, SUB, HIT, 1);
+        self.imm(W64, RSH, HIT, 63);
     }
 
-    /// Flips `bits` of what is allowed where MASK is set.
+    /// Flips `bits` of what is allowed where HIT is 1.
     fn flip(&mut self, bits: u8) {
-        self.imm(W64, AND, MASK, bits.into());
-        self.reg(W64, XOR, ALLOWED, MASK);
+        self.imm(W64, MUL, HIT, bits.into());
+        self.reg(W64, XOR, ALLOWED, HIT);
     }
 
     fn load(&mut self, dst: u8, offset: i16) {

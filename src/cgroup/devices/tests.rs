@@ -36,7 +36,6 @@ fn interpret(program: &[u64], kind: u32, access: u8, major: u32, minor: u32) -> 
                     0x70 => a >> b,
                     0xa0 => a ^ b,
                     0xb0 => b,
-                    0xc0 if wide => (a.cast_signed() >> b).cast_unsigned(),
                     op => panic!("operation {op:#x}"),
                 };
                 r[dst] = if wide { out } else { out & 0xffff_ffff };
