@@ -7,6 +7,7 @@ use std::path::Path;
 pub struct Case {
     name: String,
     run: fn(),
+    vm: bool,
     ignored: Option<String>,
 }
 
@@ -21,11 +22,12 @@ macro_rules! case {
 impl Case {
     pub fn new(module: &str, name: &str, run: fn()) -> Case {
         let topic = module.split_once("::").map_or(module, |(_, topic)| topic);
-        Case { name: format!("{topic}::{name}"), run, ignored: None }
+        Case { name: format!("{topic}::{name}"), run, vm: false, ignored: None }
     }
 
     /// Runs in the virtual machine alone, because of `what` is needed.
     pub fn vm(mut self, what: &str) -> Case {
+        self.vm = true;
         if !crate::stage::vm() {
             self.ignored = Some(format!("needs the virtual machine: {what}"));
         }
@@ -46,6 +48,11 @@ impl Case {
             "onggi" => self,
             other => self.except(other, reason),
         }
+    }
+
+    /// Whether it is to be run, or shown, at all.
+    pub fn is_wanted(&self) -> bool {
+        self.vm || !crate::stage::vm_only()
     }
 
     pub fn trial(self) -> Trial {

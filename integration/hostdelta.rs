@@ -151,7 +151,7 @@ fn entries(directory: &Path, lines: &mut BTreeSet<String>) {
 
 /// The runtime's own file: content, inode, time of its last change.
 fn binary() -> String {
-    let path = find_program(&crate::case::runtime());
+    let path = find_program(&crate::case::runtime()).expect("find the runtime");
     let meta = fs::metadata(&path).expect("look at the runtime");
     static HASHES: std::sync::Mutex<Vec<((u64, i64, i64, i64), u64)>> = std::sync::Mutex::new(Vec::new());
     // Reading megabytes at each look would be most of a sweep's time. A change of content changes ctime as well.

@@ -37,6 +37,11 @@ pub fn vm() -> bool {
     std::env::var_os("ONGGI_VM").is_some()
 }
 
+/// Whether only the tests that need such a machine are to run: emulated, it is many times slower.
+pub fn vm_only() -> bool {
+    std::env::var_os("ONGGI_VM").is_some_and(|value| value == "only")
+}
+
 /// Returns in the process that is to run the tests, with everything set up; ends all others.
 pub fn enter() {
     match std::env::var(ROLE).as_deref() {
