@@ -41,13 +41,3 @@ fn figures_of_engines_profiles() {
         assert!(instructions <= 500 && depth <= 40, "{name}: {instructions} instructions, depth {depth}");
     }
 }
-<<<<<<< HEAD
-#[test]
-fn dump() {
-    let p = crate::made::profiles().into_iter().find(|p| p.0 == "overlapping, sorted apart").unwrap().1;
-    for (i, c) in compile(&p).unwrap().unwrap().program.iter().enumerate() {
-        println!("{i} {:#x} jt {} jf {} k {:#x}", c.code, i + 1 + c.jt as usize, i + 1 + c.jf as usize, c.k);
-    }
-}
-=======
->>>>>>> w-seccomp

@@ -123,13 +123,9 @@ pub fn profiles() -> Vec<(&'static str, Seccomp)> {
         }),
         ("overlapping, sorted apart", {
             let einval = rule("socket", "SCMP_ACT_ERRNO/22", &[(0, "EQ", 16, 0), (2, "EQ", 9, 0)]);
-<<<<<<< HEAD
-            let rules = vec![rule("socketcall", ALLOW, &[]), rule("socket", "SCMP_ACT_ERRNO/13", &[(0, "EQ", 40, 0)]), einval];
-=======
             // Not alone on x86_64: libseccomp 2.5.4 without its tree writes a wrong program for a single call with such a chain.
             let rules =
                 vec![rule("read socketcall", ALLOW, &[]), rule("socket", "SCMP_ACT_ERRNO/13", &[(0, "EQ", 40, 0)]), einval];
->>>>>>> w-seccomp
             let allow =
                 vec![rule("socket", ALLOW, &[(0, "EQ", 16, 0), (2, "NE", 9, 0)]), rule("socket", ALLOW, &[(0, "NE", 16, 0)])];
             profile(ERRNO, ALL, [rules, allow].concat())
