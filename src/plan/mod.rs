@@ -222,6 +222,8 @@ pub enum Action {
     Program { name: CString, candidates: Vec<CString> },
     /// Load the system call filter.
     Seccomp(crate::seccomp::Filter),
+    /// Close all descriptors from this one on but those of the wait for `start`.
+    Release(u32),
     /// Wait for `start`.
     Start,
     /// Mark all descriptors from this one on close-on-exec.

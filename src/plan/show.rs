@@ -244,6 +244,7 @@ impl Action {
                 format!("find {} in {} places", name.to_string_lossy(), candidates.len().max(1))
             }
             Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
+            Self::Release(first) => format!("close descriptors from {first}"),
             Self::Start => "wait for start".into(),
             Self::CloseFrom(first) => format!("close descriptors from {first} at exec"),
             Self::Exec => "execute the program".into(),

@@ -73,6 +73,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Capabilities { caps, ambient, bounding } => process::capabilities(*caps, *ambient, *bounding),
         Action::Program { name, candidates } => program::find(child, name, candidates),
         Action::Seccomp(filter) => process::seccomp(child, filter),
+        Action::Release(first) => child.release(*first),
         Action::Start => child.wait_for_start(),
         Action::CloseFrom(first) => fs::cloexec_from(*first).call("close_range"),
         Action::Exec => program::exec(child, plan),
