@@ -8,6 +8,7 @@
 //! a directory that a tmpfs covers, the home directory in the container's /etc/passwd, which PATH candidate exists, and
 //! whether `mknod` is allowed (else the host's node is bound).
 
+pub mod annotations;
 pub mod build;
 pub mod mounts;
 pub mod namespaces;

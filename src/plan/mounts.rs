@@ -64,6 +64,18 @@ pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>)
     Ok(())
 }
 
+/// Who is to own the container's cgroup on the host: the user that is root inside, if the container has a user and a cgroup
+/// namespace of its own and a writable mount of the cgroup.
+pub fn cgroup_owner(context: &Context<'_>) -> Option<u32> {
+    let own = context.namespaces.has(flags::NEWUSER) && context.namespaces.has(flags::NEWCGROUP);
+    let writable = context.spec.mounts.iter().any(|m| {
+        matches!(m.typ().as_deref(), Some("cgroup" | "cgroup2"))
+            && !m.options().as_ref().is_some_and(|o| o.iter().any(|word| word == "ro"))
+    });
+    let root = context.spec.linux.uid_mappings.iter().find(|map| map.container_id() == 0);
+    root.filter(|_| own && writable).map(|map| map.host_id())
+}
+
 struct Entry<'a> {
     context: &'a Context<'a>,
     m: &'a crate::config::Mount,

@@ -33,6 +33,9 @@ impl Plan {
             for w in &setup.writes {
                 add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
             }
+            if let Some(owner) = setup.owner {
+                add("parent", "/linux/uidMappings", format!("give the cgroup to user {owner}"));
+            }
             if let Some(program) = &setup.devices {
                 add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
             }
