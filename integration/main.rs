@@ -4,6 +4,7 @@
 //! virtual machine (`ONGGI_VM`), says so where the case is listed and is shown as ignored with the reason elsewhere.
 
 mod bundle;
+mod bundles;
 mod case;
 mod faults;
 mod hostdelta;
@@ -22,6 +23,8 @@ fn main() -> ExitCode {
     let name = std::env::args().next().unwrap_or_default();
     match name.rsplit('/').next() {
         Some("inside") => return inside::main(),
+        // What Docker's hooks are called by.
+        Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
             eprintln!("failed at {place}");
         }
     }));
-    let cases = [lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
+    let cases = [bundles::cases(), lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
