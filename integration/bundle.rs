@@ -168,15 +168,21 @@ impl Bundle {
     }
 
     /// Starts a command with its streams in files (a container that stays would keep a pipe open) and waits for it.
-    pub fn finish(&self, mut command: Command) -> Output {
+    pub fn finish(&self, command: Command) -> Output {
+        let shown = format!("{command:?}");
+        self.finish_within(command, LIMIT).unwrap_or_else(|| panic!("{shown} hangs"))
+    }
+
+    /// The same; `None` (and it is killed) when the time is over.
+    pub fn finish_within(&self, mut command: Command, limit: Duration) -> Option<Output> {
         let number = self.runs.replace(self.runs.get() + 1);
         let path = |stream: &str| self.home.join(format!("{number}.{stream}"));
         let open = |stream: &str| File::create(path(stream)).expect("make a file for a stream");
         command.stdout(open("stdout")).stderr(open("stderr"));
         let mut child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
-        let status = within(&mut child, LIMIT).unwrap_or_else(|| panic!("{command:?} hangs"));
+        let status = within(&mut child, limit)?;
         let read = |stream: &str| String::from_utf8_lossy(&fs::read(path(stream)).expect("read a stream")).into_owned();
-        Output { status, stdout: read("stdout"), stderr: read("stderr") }
+        Some(Output { status, stdout: read("stdout"), stderr: read("stderr") })
     }
 
     /// `run` in the foreground.
@@ -216,7 +222,7 @@ impl Bundle {
         let output = self.call(["create", "--pid-file", &pid_file].iter().chain(flags).chain(&[self.id.as_str()]));
         assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
         let pid = fs::read_to_string(pid_file).expect("read the pid file").parse().expect("a number in the pid file");
-        Container { bundle: self, pid, created: output }
+        Container { bundle: self, pid }
     }
 
     /// `run --detach`, which must succeed.
@@ -226,7 +232,7 @@ impl Bundle {
         let output = self.call(["run", "--detach", "--pid-file", &pid_file, &self.id]);
         assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
         let pid = fs::read_to_string(pid_file).expect("read the pid file").parse().expect("a number in the pid file");
-        Container { bundle: self, pid, created: output }
+        Container { bundle: self, pid }
     }
 
     /// `run`, which must fail with one line that holds `text`, and leave nothing behind.
@@ -258,8 +264,6 @@ pub struct Container<'a> {
     pub bundle: &'a Bundle,
     /// Process id that the pid file gave.
     pub pid: i32,
-    /// What creating it printed at that moment; what it has printed by now is in [`Container::stdout`].
-    pub created: Output,
 }
 
 impl Container<'_> {

@@ -199,11 +199,11 @@ fn a_threaded_parent_is_named() {
     fs::create_dir(s.path("dom/thr")).unwrap();
     fs::write(s.path("dom/thr/cgroup.type"), "threaded").unwrap();
     let cgroup = s.create("dom/thr/leaf").unwrap();
-    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
-    let e = cgroup.enter(i32::try_from(child.id()).unwrap()).unwrap_err().to_string();
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let id = i32::try_from(child.id()).unwrap();
+    s.children.push(child);
+    let e = cgroup.enter(id).unwrap_err().to_string();
     assert!(e.contains("cgroup.type is \"domain invalid\""), "{e}");
-    child.kill().unwrap();
-    child.wait().unwrap();
     // One that became threaded with processes in it is killed all the same.
     fs::write(s.path("dom/thr/leaf/cgroup.type"), "threaded").unwrap();
     let dom = Cgroup::open(&s.path("dom")).unwrap().unwrap();

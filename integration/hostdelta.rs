@@ -11,6 +11,7 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// What the host looks like, a line a thing, for one id.
@@ -153,16 +154,18 @@ fn entries(directory: &Path, lines: &mut BTreeSet<String>) {
 fn binary() -> String {
     let path = find_program(&crate::case::runtime()).expect("find the runtime");
     let meta = fs::metadata(&path).expect("look at the runtime");
-    static HASHES: std::sync::Mutex<Vec<((u64, i64, i64, i64), u64)>> = std::sync::Mutex::new(Vec::new());
+    static LAST: Mutex<Option<([i64; 3], u64)>> = Mutex::new(None);
     // Reading megabytes at each look would be most of a sweep's time. A change of content changes ctime as well.
-    let key = (meta.ino(), meta.ctime(), meta.ctime_nsec(), meta.mtime());
-    let mut hashes = HASHES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let known = hashes.iter().find(|(known, _)| *known == key).map(|(_, hash)| *hash);
-    let hash = known.unwrap_or_else(|| {
-        let mut hasher = DefaultHasher::new();
-        fs::read(&path).expect("read the runtime").hash(&mut hasher);
-        hashes.push((key, hasher.finish()));
-        hasher.finish()
-    });
+    let key = [meta.ino().cast_signed(), meta.ctime(), meta.ctime_nsec()];
+    let mut last = LAST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let hash = last.filter(|(known, _)| *known == key).map_or_else(
+        || {
+            let mut hasher = DefaultHasher::new();
+            fs::read(&path).expect("read the runtime").hash(&mut hasher);
+            hasher.finish()
+        },
+        |(_, hash)| hash,
+    );
+    *last = Some((key, hash));
     format!("binary {} {:x} {:?}", path.display(), hash, (meta.ino(), meta.mtime(), meta.mtime_nsec()))
 }

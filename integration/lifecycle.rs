@@ -341,7 +341,8 @@ fn list_prints_a_table_json_and_ids() {
 fn errors_go_to_the_log_and_to_stderr() {
     let bundle = Bundle::new();
     let log = bundle.home.join("log");
-    let output = bundle.call(["--log", &log.display().to_string(), "--log-format", "json", "state", "absent"]);
+    let bundle = bundle.flag("--log").flag(&log.display().to_string()).flag("--log-format").flag("json");
+    let output = bundle.call(["state", "absent"]);
     refused(&output, "container does not exist");
     let text = fs::read_to_string(log).expect("read the log");
     let entry: Value = serde_json::from_str(text.lines().last().unwrap_or_default()).expect("parse the log");

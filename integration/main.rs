@@ -1,13 +1,20 @@
 //! Tests of the binary from outside, as root. One program; a module is a topic, or a part of the harness.
 //!
-//! `RUNTIME=runc` (a name or a path) runs the same tests on another runtime. What holds for one runtime alone, or needs the
-//! virtual machine (`ONGGI_VM`), says so where the case is listed and is shown as ignored with the reason elsewhere.
+//! ```text
+//! RUNTIME=runc    a name or a path: the same tests on another runtime
+//! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
+//! ```
+//!
+//! What holds for one runtime alone, or needs the virtual machine, says so in its module's list of cases, and is shown as
+//! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
 mod bundle;
 mod bundles;
 mod case;
 mod faults;
 mod hostdelta;
+mod hosts;
 mod inside;
 mod stage;
 
@@ -32,13 +39,17 @@ fn main() -> ExitCode {
     if !arguments.list {
         stage::enter();
     }
-    // The message comes with the result; the place would be lost.
-    std::panic::set_hook(Box::new(|panic| {
-        if let Some(place) = panic.location() {
-            eprintln!("failed at {place}");
-        }
-    }));
-    let cases = [bundles::cases(), lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
+    // Place and message, also of a test's own threads; what called the test tells nothing.
+    std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
+    let cases = [
+        bundles::cases(),
+        hosts::cases(),
+        lifecycle::cases(),
+        mounts::cases(),
+        namespaces::cases(),
+        process::cases(),
+        faults::cases(),
+    ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -184,7 +184,8 @@ impl Laid {
     pub fn outcome(&self, report: &Report, output: &[u8]) -> Result<()> {
         let path = self.path.to_string_lossy();
         let step = format!("{}: {path}", laid_step(self.stage, self.index));
-        let took = format!("after {:.3} s", report.took.as_secs_f64());
+        // Init has no clock to spare for the hooks that it runs.
+        let took = if report.took.is_zero() { String::new() } else { format!(" after {:.3} s", report.took.as_secs_f64()) };
         let error = match report.end {
             End::Exited(exit) if exit.success() => return Ok(()),
             End::NotRun(call, errno) => {
@@ -195,18 +196,18 @@ impl Laid {
                 }
             }
             End::Exited(Exit::Code(code)) => {
-                Error::new(step, format!("exit status {code} {took}") + &last_words(output, report.cut))
+                Error::new(step, format!("exit status {code}{took}") + &last_words(output, report.cut))
             }
             End::Exited(Exit::Signal { signal, core }) => {
                 let core = if core { ", core dumped" } else { "" };
                 Error::new(
                     step,
-                    format!("killed by signal {}{core} {took}", signal_name(signal)) + &last_words(output, report.cut),
+                    format!("killed by signal {}{core}{took}", signal_name(signal)) + &last_words(output, report.cut),
                 )
             }
             End::TimedOut => {
                 let limit = self.timeout.unwrap_or_default().as_secs();
-                Error::new(step, format!("timeout of {limit} s exceeded, killed {took}") + &last_words(output, report.cut))
+                Error::new(step, format!("timeout of {limit} s exceeded, killed{took}") + &last_words(output, report.cut))
             }
         };
         Err(error.at(pointer(self.stage, self.index)))

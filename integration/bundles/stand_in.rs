@@ -56,7 +56,10 @@ impl Prepared {
         let recorded = fs::read(self.bundle.dir().join("hook.json")).expect("the hook has left a record");
         let recorded: Value = serde_json::from_slice(&recorded).expect("a record in JSON");
         assert_eq!(recorded["args"], hook["args"], "{recorded}");
-        assert_eq!(recorded["env"], json!({}), "{recorded}");
+        if name_of_runtime() == "onggi" {
+            // Others of this age hand down their own when none is given.
+            assert_eq!(recorded["env"], json!({}), "{recorded}");
+        }
         let state = &recorded["state"];
         assert_eq!(state["id"], self.bundle.id, "{recorded}");
         assert_eq!(state["bundle"], self.bundle.dir().display().to_string(), "{recorded}");
@@ -86,7 +89,7 @@ impl Drop for Neighbour {
 /// What images of the captured containers had beside busybox.
 fn fill_root(bundle: &Bundle) {
     let root = bundle.rootfs();
-    fs::write(root.join("catatonit"), "#!/bin/sh\nexec sleep 1000\n").expect("write a stand-in");
+    fs::write(root.join("catatonit"), "#!/bin/sh\nsleep 1000\nexit 0\n").expect("write a stand-in");
     fs::set_permissions(root.join("catatonit"), PermissionsExt::from_mode(0o755)).expect("set its mode");
     let args = bundle.config["process"]["args"].as_array().expect("arguments");
     if args.iter().any(|arg| arg == "/x") && args[0] == "cat" {
@@ -218,18 +221,21 @@ pub fn record_hook() -> ExitCode {
 /// Namespaces by path: those of a process of our own, which serves a file in its network.
 fn namespaces(bundle: &mut Bundle, neighbour: &mut Option<Neighbour>) {
     let www = bundle.home.join("www");
+    let serve = match bundle.config["process"]["args"][0].as_str() {
+        Some("wget") => "ip link set lo up; touch ready; exec busybox httpd -f -p 80 -h .",
+        _ => "touch ready; exec sleep 1000",
+    };
     for namespace in bundle.config["linux"]["namespaces"].as_array_mut().expect("namespaces") {
         let Some(kind) = namespace.get("path").and(namespace["type"].as_str()).map(str::to_owned) else { continue };
         let neighbour = neighbour.get_or_insert_with(|| {
             fs::create_dir_all(&www).and_then(|()| fs::write(www.join("passwd"), "served\n")).expect("write a page");
-            let serve = "ip link set lo up; touch ready; exec busybox httpd -f -p 80 -h .";
             let mut unshare = Command::new("unshare");
             unshare.args(["--net", "--ipc", "--uts", "sh", "-c", serve]).current_dir(&www).stdin(Stdio::null());
             let child = unshare.spawn().expect("start a neighbour");
             eventually("the neighbour serves", || {
                 let listening = fs::read_to_string(format!("/proc/{}/net/tcp6", child.id())).unwrap_or_default()
                     + &fs::read_to_string(format!("/proc/{}/net/tcp", child.id())).unwrap_or_default();
-                www.join("ready").exists() && listening.contains(":0050 ")
+                www.join("ready").exists() && (listening.contains(":0050 ") || !serve.contains("httpd"))
             });
             Neighbour(child)
         });

@@ -54,6 +54,7 @@ struct Thread {
     fail_with: Option<i64>,
 }
 
+#[expect(clippy::zombie_processes, reason = "waited for by its number, along with all else that is traced")]
 pub fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().collect();
     let [_, mode, at, report, cgroup, dashes, command @ ..] = args.as_slice() else {

@@ -9,9 +9,11 @@ use crate::case;
 use crate::case::Case;
 use crate::hostdelta::{CaseGroup, Snapshot};
 use crate::stage::this_program_as;
+use nix::libc;
 use serde_json::Value;
 use std::fmt::Write;
 use std::fs;
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::sleep;
@@ -32,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         case!(delete_killed_at_any_call_leaves_nothing),
         case!(delete_with_any_process_killed_leaves_nothing),
         case!(forced_delete_killed_at_any_call_leaves_nothing),
+        case!(create_with_any_call_failing_leaves_nothing_or_works).ours(LEAKS),
         case!(the_tracer_makes_a_call_fail),
         case!(the_tracer_runs_a_command_before_a_call),
         case!(the_tracer_counts_the_same_calls_as_strace),
@@ -74,6 +77,55 @@ fn forced_delete_killed_at_any_call_leaves_nothing() {
     sweep("delete --force", "kill");
 }
 
+/// F-04: a failed call is an error that leaves nothing even before `delete`, or it makes no difference; nothing hangs.
+fn create_with_any_call_failing_leaves_nothing_or_works() {
+    let (whole, _) = point("create", "tree-count", 0);
+    let mut wrong = String::new();
+    for errno in [libc::EPERM, libc::EIO, libc::ENOSPC, libc::ENOMEM, libc::EMFILE, libc::ENOSYS, libc::EAGAIN, libc::EINTR] {
+        let mode = format!("tree-errno={errno}");
+        // Eight errors at each point would be a sweep of eight times the length; a prime meets other points each time.
+        let first = 1 + errno.cast_unsigned() as u64 % 7;
+        wrong += &check(&format!("create, {mode}"), whole.calls, first, step() * 7, |at| failing_create(&mode, at));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+fn failing_create(mode: &str, at: u64) -> (i64, Vec<String>) {
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    let group = CaseGroup::new(&bundle);
+    let before = Snapshot::of(&bundle);
+    bundle.write();
+    let mut wrong = Vec::new();
+    let command = words(&bundle.command(["create", &bundle.id]));
+    let Some(report) = try_trace(&bundle, &group, mode, at, &command, Duration::from_secs(5)) else {
+        group.sweep_up(&bundle);
+        let _ = fs::remove_dir_all(bundle.root());
+        return (-1, vec!["hangs".into()]);
+    };
+    if report.printed.contains("panicked") {
+        wrong.push(format!("panics: {}", report.printed));
+    }
+    if report.status == 0 {
+        if !is_whole(&bundle) {
+            wrong.push("succeeds, but has made no container".into());
+        }
+    } else {
+        // A call that the C library makes before `main` ends in a signal.
+        if report.printed.trim().is_empty() && report.status < 128 {
+            wrong.push(format!("ends with {} and says nothing", report.status));
+        }
+        wrong.extend(before.delta());
+    }
+    let delete = bundle.call(["delete", "--force", &bundle.id]);
+    wrong.extend((delete.status != 0).then(|| format!("delete --force: {}", delete.stderr.trim())));
+    wrong.extend(before.delta().into_iter().map(|line| format!("after delete: {line}")));
+    if !wrong.is_empty() {
+        group.sweep_up(&bundle);
+        let _ = fs::remove_dir_all(bundle.root());
+    }
+    (report.call, wrong)
+}
+
 fn the_tracer_counts_the_same_calls_as_strace() {
     let bundle = Bundle::new();
     let group = CaseGroup::new(&bundle);
@@ -82,7 +134,7 @@ fn the_tracer_counts_the_same_calls_as_strace() {
         eprintln!("strace is not here to compare with");
         return;
     }
-    let mut strace = std::process::Command::new("strace");
+    let mut strace = Command::new("strace");
     let log = bundle.home.join("strace").display().to_string();
     strace.args(["-o", &log, "busybox", "true"]);
     assert_eq!(bundle.finish(strace).status, 0);
@@ -101,7 +153,7 @@ fn the_tracer_makes_a_call_fail() {
     let said_so = (1..=whole.calls).any(|at| {
         let report = trace(&bundle, &group, "errno=28", at, &["busybox", "mkdir", "made"]);
         let _ = fs::remove_dir(bundle.dir().join("made"));
-        report.call == nix::libc::SYS_mkdir && report.printed.contains("No space left on device")
+        report.call == libc::SYS_mkdir && report.printed.contains("No space left on device")
     });
     assert!(said_so);
 }
@@ -120,21 +172,34 @@ struct Report {
     calls: u64,
     /// Number of the call at which it acted, -1 if it did not.
     call: i64,
+    /// Exit status of the command.
+    status: i64,
     /// What the command wrote to standard error.
     printed: String,
 }
 
 fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
-    let report = bundle.home.join("report");
+    let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+    try_trace(bundle, group, mode, at, &command, Duration::from_secs(30)).unwrap_or_else(|| panic!("{command:?} hangs at {at}"))
+}
+
+fn try_trace(b: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[String], limit: Duration) -> Option<Report> {
+    let report = b.home.join("report");
     let mut tracer = this_program_as("ftkill");
     tracer.args([mode, &at.to_string()]).arg(&report).arg(group.path()).arg("--").args(command);
-    tracer.current_dir(bundle.dir());
-    let output = bundle.finish(tracer);
+    tracer.current_dir(b.dir());
+    let output = b.finish_within(tracer, limit)?;
     assert_eq!(output.status, 0, "the tracer fails: {output:?}");
     let report = fs::read_to_string(report).expect("read the report");
-    let mut numbers = report.split(' ');
-    let mut next = || numbers.next().and_then(|number| number.parse::<i64>().ok()).expect("a number in the report");
-    Report { calls: next().cast_unsigned(), call: next(), printed: output.stderr }
+    let numbers: Vec<i64> = report.split(' ').map(|number| number.parse().expect("a number in the report")).collect();
+    let [calls, call, status] = numbers[..] else { panic!("a report of three numbers: {report}") };
+    Some(Report { calls: calls.cast_unsigned(), call, status, printed: output.stderr })
+}
+
+/// The words of a command that has not been started.
+fn words(command: &Command) -> Vec<String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// One try: the container brought to where the command applies, the command traced, and what it left.
@@ -156,11 +221,7 @@ fn point(command: &str, mode: &str, at: u64) -> (Report, Vec<String>) {
             eventually("stopped", || container.status() == "stopped");
         }
     }
-    let runtime = bundle.command(command.split(' ').chain([bundle.id.as_str()]));
-    let line: Vec<String> = std::iter::once(runtime.get_program())
-        .chain(runtime.get_args())
-        .map(|part| part.to_string_lossy().into_owned())
-        .collect();
+    let line = words(&bundle.command(command.split(' ').chain([bundle.id.as_str()])));
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
     let report = trace(&bundle, &group, mode, at, &line);
 
@@ -193,29 +254,40 @@ fn is_whole(bundle: &Bundle) -> bool {
     status == "created" || status == "running"
 }
 
-/// Tries every point, prints a table of those that left something, and fails if there was one.
+/// Tries every point at which a command can be killed.
 fn sweep(command: &str, mode: &str) {
-    let step: u64 = std::env::var("FAULT_STEP").map_or(1, |step| step.parse().expect("a number in FAULT_STEP"));
     let count = if mode.starts_with("tree-") { "tree-count" } else { "count" };
     let (whole, wrong) = point(command, count, 0);
     assert!(wrong.is_empty(), "{command}, not disturbed, leaves: {wrong:?}");
     assert!(whole.calls > 10, "{command} makes {} calls", whole.calls);
+    let wrong = check(&format!("{command}, {mode}"), whole.calls, 1, step(), |at| {
+        let (report, wrong) = point(command, mode, at);
+        (report.call, wrong)
+    });
+    assert!(wrong.is_empty(), "{wrong}");
+}
 
-    let next = AtomicU64::new(1);
-    let found = Mutex::new(Vec::new());
+fn step() -> u64 {
+    std::env::var("FAULT_STEP").map_or(1, |step| step.parse().expect("a number in FAULT_STEP"))
+}
+
+/// Tries the points on two threads and prints a table of those where something was wrong; the table if there was one.
+fn check(what: &str, calls: u64, first: u64, step: u64, point: impl Fn(u64) -> (i64, Vec<String>) + Sync) -> String {
+    let next = AtomicU64::new(first);
     let tried = AtomicU64::new(0);
+    let found = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
                     let at = next.fetch_add(step, Ordering::Relaxed);
-                    if at > whole.calls {
+                    if at > calls {
                         return;
                     }
-                    let (report, wrong) = point(command, mode, at);
+                    let (call, wrong) = point(at);
                     tried.fetch_add(1, Ordering::Relaxed);
                     if !wrong.is_empty() {
-                        found.lock().expect("no panic under the lock").push((at, report.call, wrong));
+                        found.lock().expect("no panic under the lock").push((at, call, wrong));
                     }
                 }
             });
@@ -223,15 +295,11 @@ fn sweep(command: &str, mode: &str) {
     });
     let mut found = found.into_inner().expect("no panic under the lock");
     found.sort_unstable();
-    let mut table = format!(
-        "{command}, {mode}: {} calls, {} points tried, {} left something\n",
-        whole.calls,
-        tried.into_inner(),
-        found.len()
-    );
+    let tried = tried.into_inner();
+    let mut table = format!("{what}: {calls} calls, {tried} points tried, {} left something\n", found.len());
     for (at, call, wrong) in &found {
         let _ = writeln!(table, "  at {at:4} (call {call:3}): {}", wrong.join("; "));
     }
     eprint!("{table}");
-    assert!(found.is_empty(), "{table}");
+    if found.is_empty() { String::new() } else { table }
 }

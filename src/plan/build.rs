@@ -231,6 +231,9 @@ fn last(
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }
+    if request.wait {
+        push(steps, "", Action::Release(3 + request.preserve));
+    }
     push(steps, "", Action::Pause(Pause::Created));
     if request.wait {
         push(steps, "", Action::Start);

@@ -161,7 +161,7 @@ pub enum Action {
     /// Open [`Plan::opens`] here, where the parent may not.
     Opens,
     /// Clone the rootfs onto itself and hold it.
-    Root { path: CString, private: bool },
+    Root(CString),
     /// Mount something in the root.
     Mount(Mount),
     /// Make a device node.
@@ -222,6 +222,8 @@ pub enum Action {
     Program { name: CString, candidates: Vec<CString> },
     /// Load the system call filter.
     Seccomp(crate::seccomp::Filter),
+    /// Close all descriptors from this one on but those of the wait for `start`.
+    Release(u32),
     /// Wait for `start`.
     Start,
     /// Mark all descriptors from this one on close-on-exec.
@@ -255,7 +257,20 @@ pub enum Source {
     /// A new file system.
     Filesystem(Filesystem),
     /// Nothing new: change the mount that is there.
-    Remount(Attrs),
+    Remount(Remount),
+}
+
+/// Changes of a mount that is there. What is empty or zero stays as it is.
+#[derive(Debug, Default)]
+pub struct Remount {
+    /// Of the mount.
+    pub attrs: Attrs,
+    /// Of the mount and everything below it.
+    pub recursive_attrs: Attrs,
+    /// Propagation changes in order: type, recursively.
+    pub propagation: Vec<(u64, bool)>,
+    /// fsconfig parameters of its file system, in order.
+    pub parameters: Vec<(CString, Option<CString>)>,
 }
 
 /// A new file system.

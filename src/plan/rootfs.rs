@@ -34,7 +34,11 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     let spec = context.spec;
     let root = spec.root.as_ref().ok_or_else(|| Error::new("root", "is missing").at("/root"))?;
     let path = c_string(&context.bundle.join(&root.path).to_string_lossy(), "/root/path")?;
-    let (propagation, _) = mounts::root_propagation(&spec.linux.rootfs_propagation);
+    let (mut propagation, _) = mounts::root_propagation(&spec.linux.rootfs_propagation);
+    if propagation == libc::MS_UNBINDABLE {
+        // The rootfs has yet to be cloned: it becomes unbindable once it is the root.
+        propagation = libc::MS_PRIVATE;
+    }
     let field = if spec.linux.rootfs_propagation.is_empty() { String::new() } else { "/linux/rootfsPropagation".to_string() };
     let attrs = Attrs { propagation, ..Attrs::default() };
     steps.push(Step { field: field.clone(), action: Action::Propagation(attrs) });
@@ -45,7 +49,7 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     if !context.host.privileged {
         steps.push(Step { field: String::new(), action: Action::Opens });
     }
-    steps.push(Step { field: "/root/path".into(), action: Action::Root { path, private: !shared } });
+    steps.push(Step { field: "/root/path".into(), action: Action::Root(path) });
     Ok(())
 }
 

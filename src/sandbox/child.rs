@@ -7,7 +7,7 @@ use super::steps;
 use crate::plan::{Pause, Plan};
 use crate::sys::{fs, process};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What the child was given before the clone.
 pub struct Inheritance {
@@ -125,8 +125,37 @@ impl Child {
     /// that ends for no other reason.
     pub(super) fn wait_for_start(&mut self) -> Result<(), Fail> {
         let Some((start, _)) = &self.given.start else { return Ok(()) };
+        // The creator has left; it is `start` that is told from here on.
+        if let Ok(channel) = u32::try_from(self.given.channel.as_raw_fd()) {
+            fs::close_between(channel, channel).call("close_range")?;
+        }
         fs::read_full(start.as_fd(), &mut [0; 1]).call("read")?;
         self.started = true;
+        Ok(())
+    }
+
+    /// Closes everything from descriptor `first` on but the channel and the FIFOs: what waits for `start`, perhaps for
+    /// days, holds nothing of the caller's and nothing of the host's.
+    pub(super) fn release(&mut self, first: u32) -> Result<(), Fail> {
+        let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
+        let mut keep = [number(&self.given.channel); 3];
+        if let Some((start, result)) = &self.given.start {
+            keep = [number(&self.given.channel), number(start), number(result)];
+        }
+        keep.sort_unstable();
+        let mut next = first;
+        for kept in keep {
+            if kept > next {
+                fs::close_between(next, kept - 1).call("close_range")?;
+            }
+            next = next.max(kept.saturating_add(1));
+        }
+        fs::close_between(next, u32::MAX).call("close_range")?;
+        // Their numbers are free now, and may come to mean something else.
+        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
+            std::mem::forget(fd.take());
+        }
+        std::mem::forget(std::mem::take(&mut self.given.slots));
         Ok(())
     }
 

@@ -25,8 +25,8 @@ const NUMBER: u32 = 0;
 const ARCH: u32 = 4;
 const ARGS: u32 = 16;
 
-/// Numbers with a verdict of their own that are compared one after another before the tree divides further. A comparison
-/// more on the way to some numbers, half the instructions: those are what a load costs.
+/// Numbers with a verdict of their own that are compared one after another before the tree divides further: one instruction
+/// for each of them, where the tree takes two. More in a row saves next to nothing and lengthens the way.
 const IN_A_ROW: usize = 4;
 
 /// An instruction that is written, counted from the program's end.

@@ -176,6 +176,13 @@ pub fn cloexec_from(first: u32) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
+/// Closes all descriptors from `first` to `last`, both included. The caller answers for the owners of their numbers: only
+/// for a process that will use none of them again.
+pub fn close_between(first: u32, last: u32) -> nix::Result<()> {
+    // SAFETY: integers only. Owned descriptors whose numbers are closed here are forgotten by the one caller.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
 /// Whether a descriptor of that number is open.
 pub fn is_open(number: i32) -> bool {
     // SAFETY: integers only; F_GETFD changes nothing.

@@ -42,7 +42,6 @@ pub fn no_new_privs() {
 }
 
 /// Makes the call as a program of x86_64 does; the errno.
-#[cfg(target_arch = "x86_64")]
 fn call_64(data: &Data) -> i64 {
     let a = data.args;
     let ret: i64;
@@ -55,7 +54,6 @@ fn call_64(data: &Data) -> i64 {
 }
 
 /// Makes the call as a program of x86 does: the low words of the arguments count.
-#[cfg(target_arch = "x86_64")]
 fn call_32(data: &Data) -> i64 {
     let a = data.args;
     let ret: u64;
@@ -73,7 +71,6 @@ fn x86(profile: &Seccomp) -> bool {
 }
 
 /// Compares the kernel's answers with the interpreter's, in a thread of this process.
-#[cfg(target_arch = "x86_64")]
 fn ask(name: &'static str, profile: &Seccomp, int80: bool) {
     let original = compile(profile).unwrap().unwrap().program;
     let (program, verdicts) = told_by_errno(&original);
