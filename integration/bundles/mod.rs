@@ -28,6 +28,8 @@ pub struct Captured {
     endless: Endless,
     /// Another status where the machine lacks a controller.
     without: Option<(&'static str, i32)>,
+    /// Why crun fails.
+    crun: Option<&'static str>,
 }
 
 #[derive(Clone)]
@@ -46,7 +48,7 @@ enum Endless {
 
 impl Captured {
     fn new(name: &'static str, text: &'static str, status: i32) -> Captured {
-        Captured { name, text, status, stdout: Stdout::Unknown, endless: Endless::No, without: None }
+        Captured { name, text, status, stdout: Stdout::Unknown, endless: Endless::No, without: None, crun: None }
     }
 
     fn prints(mut self, text: &'static str) -> Captured {
@@ -71,6 +73,11 @@ impl Captured {
 
     fn without_controller(mut self, controller: &'static str, status: i32) -> Captured {
         self.without = Some((controller, status));
+        self
+    }
+
+    fn except_crun(mut self, reason: &'static str) -> Captured {
+        self.crun = Some(reason);
         self
     }
 
@@ -122,8 +129,17 @@ pub fn cases() -> Vec<Case> {
     for captured in table::all() {
         let (run, inside) = (captured.clone(), captured.clone());
         let name = captured.name;
-        cases.push(Case::of(module_path!(), name, move || run.run()).both());
-        cases.push(Case::of(module_path!(), &format!("{name}::inside"), move || inside.inside()).both());
+        let pair = [
+            Case::of(module_path!(), name, move || run.run()),
+            Case::of(module_path!(), &format!("{name}::inside"), move || inside.inside()),
+        ];
+        for case in pair {
+            let case = case.both();
+            cases.push(match captured.crun {
+                Some(reason) => case.except("crun", reason),
+                None => case,
+            });
+        }
     }
     cases
 }

@@ -39,10 +39,12 @@ impl Plan {
                 add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
             }
         }
+        // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
-        for open in &self.opens {
-            let who = if by_child && !matches!(open.what, What::Namespace(_)) { "child" } else { "parent" };
-            add(who, &open.field, open_words(open));
+        let (late, early): (Vec<_>, Vec<_>) =
+            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_)));
+        for open in early {
+            add("parent", &open.field, open_words(open));
         }
         for (slot, kind) in &self.namespaces.outer {
             let field = self.opens.get(slot.0).map_or("", |o| &o.field);
@@ -61,6 +63,10 @@ impl Plan {
             format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
         );
         for step in &self.steps {
+            if matches!(step.action, Action::Opens) {
+                late.iter().for_each(|open| add("child", &open.field, open_words(open)));
+                continue;
+            }
             add("child", &step.field, step.action.words());
             // What the parent does while the child waits.
             match (&step.action, &self.namespaces.maps) {

@@ -60,6 +60,7 @@ fn kind(action: &Action) -> &'static str {
         Capabilities,
         Program,
         Seccomp,
+        Release,
         Start,
         CloseFrom,
         Exec
