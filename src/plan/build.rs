@@ -111,7 +111,7 @@ fn not_yet(spec: &Spec) -> Result<()> {
 
 /// Kernel settings that come before the mounts.
 fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
-    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| n != host.oom_score_adj);
+    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| Some(n) != host.oom_score_adj);
     if adjust.is_some() || !spec.linux.sysctl.is_empty() {
         let field = if adjust.is_some() { "/process/oomScoreAdj" } else { "/linux/sysctl" };
         steps.push(Step { field: field.into(), action: Action::OpenProc });

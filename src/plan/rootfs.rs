@@ -34,13 +34,11 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     let spec = context.spec;
     let root = spec.root.as_ref().ok_or_else(|| Error::new("root", "is missing").at("/root"))?;
     let path = c_string(&context.bundle.join(&root.path).to_string_lossy(), "/root/path")?;
-    let (mut propagation, _) = mounts::root_propagation(&spec.linux.rootfs_propagation);
-    if propagation == libc::MS_UNBINDABLE {
-        // The rootfs has yet to be cloned: it becomes unbindable once it is the root.
-        propagation = libc::MS_PRIVATE;
-    }
+    let (propagation, _) = mounts::root_propagation(&spec.linux.rootfs_propagation);
     let field = if spec.linux.rootfs_propagation.is_empty() { String::new() } else { "/linux/rootfsPropagation".to_string() };
-    let attrs = Attrs { propagation, ..Attrs::default() };
+    // An unbindable mount cannot be cloned, and the rootfs is: it becomes so once it is the root.
+    let first = if propagation == libc::MS_UNBINDABLE { libc::MS_PRIVATE } else { propagation };
+    let attrs = Attrs { propagation: first, ..Attrs::default() };
     steps.push(Step { field: field.clone(), action: Action::Propagation(attrs) });
     let shared = propagation == libc::MS_SHARED;
     if shared {

@@ -63,7 +63,7 @@ fn usual_host() -> Host {
         v1: Vec::new(),
         own: "/caller".into(),
     };
-    Host { permitted: (1 << 41) - 1, privileged: true, hierarchy: Some(hierarchy), ..Host::default() }
+    Host { permitted: (1 << 41) - 1, privileged: true, oom_score_adj: Some(0), hierarchy: Some(hierarchy), ..Host::default() }
 }
 
 fn usual_request() -> Request<'static> {
@@ -93,7 +93,7 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             }
             "no cgroup2" => host.hierarchy = None,
             "ignored signals" => host.ignored_signals = vec![13, 17],
-            "oom_score_adj 100" => host.oom_score_adj = 100,
+            "oom_score_adj 100" => host.oom_score_adj = Some(100),
             "run" => request.wait = false,
             "--no-pivot" => request.no_pivot = true,
             "--no-new-keyring" => request.no_new_keyring = true,
