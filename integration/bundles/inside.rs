@@ -92,10 +92,12 @@ fn expected_limits(config: &Value) -> Vec<(&'static str, String)> {
     let resources = &config["linux"]["resources"];
     let number = |pointer: &str| resources.pointer(pointer).and_then(Value::as_i64).filter(|n| *n != 0);
     let mut limits = Vec::new();
+    // The kernel counts in whole pages.
+    let pages = |n: i64| (n / 4096 * 4096).to_string();
     let memory = number("/memory/limit");
-    limits.extend(memory.map(|n| ("memory.max", n.to_string())));
+    limits.extend(memory.map(|n| ("memory.max", pages(n))));
     if let (Some(memory), Some(both)) = (memory, number("/memory/swap")) {
-        limits.push(("memory.swap.max", (both - memory).to_string()));
+        limits.push(("memory.swap.max", pages(both - memory)));
     }
     limits.extend(number("/pids/limit").map(|n| ("pids.max", n.to_string())));
     if let (Some(quota), Some(period)) = (number("/cpu/quota"), number("/cpu/period")) {
