@@ -10,6 +10,7 @@
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
 mod bundle;
+mod bundles;
 mod case;
 mod faults;
 mod hostdelta;
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
     let name = std::env::args().next().unwrap_or_default();
     match name.rsplit('/').next() {
         Some("inside") => return inside::main(),
+        // What Docker's hooks are called by.
+        Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -38,7 +41,15 @@ fn main() -> ExitCode {
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-    let cases = [hosts::cases(), lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
+    let cases = [
+        bundles::cases(),
+        hosts::cases(),
+        lifecycle::cases(),
+        mounts::cases(),
+        namespaces::cases(),
+        process::cases(),
+        faults::cases(),
+    ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

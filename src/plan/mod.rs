@@ -162,7 +162,7 @@ pub enum Action {
     /// Open [`Plan::opens`] here, where the parent may not.
     Opens,
     /// Clone the rootfs onto itself and hold it.
-    Root { path: CString, private: bool },
+    Root(CString),
     /// Mount something in the root.
     Mount(Mount),
     /// Make a device node.
@@ -258,7 +258,20 @@ pub enum Source {
     /// A new file system.
     Filesystem(Filesystem),
     /// Nothing new: change the mount that is there.
-    Remount(Attrs),
+    Remount(Remount),
+}
+
+/// Changes of a mount that is there. What is empty or zero stays as it is.
+#[derive(Debug, Default)]
+pub struct Remount {
+    /// Of the mount.
+    pub attrs: Attrs,
+    /// Of the mount and everything below it.
+    pub recursive_attrs: Attrs,
+    /// Propagation changes in order: type, recursively.
+    pub propagation: Vec<(u64, bool)>,
+    /// fsconfig parameters of its file system, in order.
+    pub parameters: Vec<(CString, Option<CString>)>,
 }
 
 /// A new file system.
