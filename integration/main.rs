@@ -17,11 +17,13 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod devices;
 mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod seccomp;
 
 use std::process::ExitCode;
 
@@ -41,11 +43,13 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
         hosts::cases(),
+        devices::cases(),
         hooks::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        seccomp::cases(),
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
