@@ -10,6 +10,7 @@
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
 mod bundle;
+mod canary;
 mod case;
 mod faults;
 mod hostdelta;
@@ -17,6 +18,7 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod console;
 mod devices;
 mod hooks;
 mod lifecycle;
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
         hosts::cases(),
+        console::cases(),
         devices::cases(),
         hooks::cases(),
         lifecycle::cases(),

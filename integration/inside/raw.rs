@@ -39,7 +39,7 @@ pub fn terminal() -> Value {
 /// TIOCSTI: what the caller of a terminal must never let others do.
 pub fn push_input(terminal: &std::fs::File) -> nix::Result<()> {
     use std::os::fd::AsRawFd;
-    let byte = b'X';
+    let byte = b'%';
     // SAFETY: the kernel reads one byte, which lives until the call returns.
     Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const byte) }).map(drop)
 }
