@@ -25,6 +25,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod rootfs_attacks;
 mod seccomp;
 
 use std::process::ExitCode;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        rootfs_attacks::cases(),
         seccomp::cases(),
         faults::cases(),
     ];
