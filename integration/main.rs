@@ -11,6 +11,7 @@
 
 mod bundle;
 mod bundles;
+mod canary;
 mod case;
 mod faults;
 mod hostdelta;
@@ -18,10 +19,15 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod console;
+mod devices;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod rootfs_attacks;
+mod seccomp;
 
 use std::process::ExitCode;
 
@@ -44,10 +50,15 @@ fn main() -> ExitCode {
     let cases = [
         bundles::cases(),
         hosts::cases(),
+        console::cases(),
+        devices::cases(),
+        hooks::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        rootfs_attacks::cases(),
+        seccomp::cases(),
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();

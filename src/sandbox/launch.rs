@@ -288,8 +288,9 @@ impl Launched {
                     .map_err(|e| e.at("/linux/seccomp/listenerPath"))
                     .map(Some);
             }
-            // A message before that can only be of a failure.
-            if self.wait(PollTimeout::from(1u8))? {
+            // A message before that can only be of a failure. The word is looked at again once there is one: it is written
+            // before the next pause is reached.
+            if self.wait(PollTimeout::from(1u8))? && word.get().is_none() {
                 return match self.hear()? {
                     Heard::Message(report) => Err(self.failed(&report)),
                     Heard::Closed => Err(self.died()),

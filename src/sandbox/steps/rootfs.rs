@@ -135,7 +135,6 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Resul
     if rows != 0 || columns != 0 {
         tty::set_size(slave.as_fd(), tty::Size { height: rows, width: columns }).call("ioctl")?;
     }
-    tty::clear_onlcr(slave.as_fd()).call("ioctl")?;
     if uid != 0 {
         fs::chown_at(slave.as_fd(), c"", uid, u32::MAX).call("fchownat")?;
     }
