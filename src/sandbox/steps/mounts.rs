@@ -21,7 +21,7 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
                 Some(Opened::Fd(tree, directory)) => {
                     let make = if *directory { Make::Dir } else { Make::File };
                     let target = target(child.root()?, m, make)?;
-                    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+                    attach(tree.as_fd(), target.as_fd())?;
                 }
                 Some(Opened::Link(to)) => {
                     return super::rootfs::symlink(child, &m.target, to, false, None);
@@ -37,7 +37,7 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
         Source::Filesystem(new) => {
             let target = target(child.root()?, m, Make::Dir)?;
             let mounted = filesystem(new, target.as_fd())?;
-            mount::move_mount(mounted.as_fd(), target.as_fd()).call("move_mount")?;
+            attach(mounted.as_fd(), target.as_fd())?;
             if m.is_devpts {
                 child.devpts = Some(mounted);
             }
@@ -47,6 +47,16 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             let target = inroot::open(child.root()?, &m.target, libc::O_PATH, 0).call("openat2")?;
             mount::mount_setattr(target.as_fd(), c"", false, *attrs, None).call("mount_setattr")
         }
+    }
+}
+
+/// Attaches a detached mount. A directory on a file, or the other way round, is EINVAL to move_mount(2), as much else is;
+/// mount(2) says ENOTDIR, and engines know that.
+fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fail> {
+    let directory = |fd| fs::stat(fd).is_ok_and(|st| fs::kind(st.st_mode) == libc::S_IFDIR);
+    match mount::move_mount(tree, target) {
+        Err(Errno::EINVAL) if directory(tree) != directory(target) => Err(Fail::call("move_mount", Errno::ENOTDIR)),
+        other => other.call("move_mount"),
     }
 }
 
