@@ -22,6 +22,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod userns;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        userns::cases(),
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
