@@ -22,6 +22,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod rootless;
 mod userns;
 
 use std::process::ExitCode;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        rootless::cases(),
         userns::cases(),
         faults::cases(),
     ];
