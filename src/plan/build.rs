@@ -49,9 +49,13 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
-    push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
+    // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
+    let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
+    let at = mapped.filter(|_| !host.privileged).map_or(0, |n| n + 1);
+    early.insert(at, Step { field: String::new(), action: Action::Undumpable });
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if !request.no_new_keyring {
@@ -111,7 +115,7 @@ fn not_yet(spec: &Spec) -> Result<()> {
 
 /// Kernel settings that come before the mounts.
 fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
-    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| n != host.oom_score_adj);
+    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| Some(n) != host.oom_score_adj);
     if adjust.is_some() || !spec.linux.sysctl.is_empty() {
         let field = if adjust.is_some() { "/process/oomScoreAdj" } else { "/linux/sysctl" };
         steps.push(Step { field: field.into(), action: Action::OpenProc });
@@ -257,6 +261,8 @@ fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
     if spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true") {
         Groups::Keep
+    } else if host.setgroups_denied {
+        Groups::Denied
     } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
         Groups::Set
     } else {

@@ -204,7 +204,7 @@ pub enum Action {
     MakeWorkingDirectory(CString),
     /// Enter the working directory, as root or, `last`, as the user; verify that it is inside.
     WorkingDirectory { path: CString, last: bool },
-    /// Set no_new_privs and read it back.
+    /// Set no_new_privs.
     NoNewPrivileges,
     /// Replace the n-th entry of the environment by `HOME=` of the user in the container's /etc/passwd.
     Home { entry: usize, uid: u32 },
@@ -216,7 +216,7 @@ pub enum Action {
     Groups(Vec<u32>),
     /// Become the user, keeping the permitted capabilities for the next step.
     User { uid: u32, gid: u32, keep: bool },
-    /// Set the capability sets, read all five back.
+    /// Set the capability sets; `bounding` is what is to be read back.
     Capabilities { caps: Caps, ambient: u64, bounding: u64 },
     /// Find the program: the first candidate that the user may execute.
     Program { name: CString, candidates: Vec<CString> },

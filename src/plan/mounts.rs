@@ -115,7 +115,8 @@ impl Entry<'_> {
         let severed = propagation.first().is_some_and(|&(kind, all)| all && kind == libc::MS_PRIVATE);
         // A clone is a peer of what it was cloned from: what the container mounts there would show on the host.
         if !severed && base.0 != libc::MS_SHARED {
-            propagation.insert(0, (base.0, true));
+            let kind = if base.0 == libc::MS_UNBINDABLE { libc::MS_PRIVATE } else { base.0 };
+            propagation.insert(0, (kind, true));
         }
         let slot = Slot(opens.len());
         opens.push(Open {

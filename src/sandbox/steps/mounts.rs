@@ -3,7 +3,7 @@
 
 use super::copyup;
 use crate::plan::{Filesystem, Mount, Plan, Source, What};
-use crate::sandbox::child::{Call, Child, Fail};
+use crate::sandbox::child::{Call, Child, Fail, leave};
 use crate::sandbox::open::{Opened, look};
 use crate::sandbox::report::Detail;
 use crate::sys::inroot::{self, Make};
@@ -17,29 +17,35 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
     match &m.source {
         Source::Tree(slot) => {
-            match child.given.slots.get(slot.0) {
+            let opened = child.given.slots.get_mut(slot.0).map(|s| std::mem::replace(s, Opened::Nothing));
+            match opened {
                 Some(Opened::Fd(tree, directory)) => {
-                    let make = if *directory { Make::Dir } else { Make::File };
+                    let make = if directory { Make::Dir } else { Make::File };
                     let target = target(child.root()?, m, make)?;
                     attach(tree.as_fd(), target.as_fd())?;
+                    leave(target);
+                    // An attached tree needs no descriptor any more.
+                    leave(tree);
+                    Ok(())
                 }
                 Some(Opened::Link(to)) => {
-                    return super::rootfs::symlink(child, &m.target, to, false, None);
+                    let made = super::rootfs::symlink(child, &m.target, &to, false, None);
+                    // Freed with the rest of memory, at exec.
+                    std::mem::forget(to);
+                    made
                 }
-                _ => return Err(Fail::call("open_tree", Errno::EBADF)),
+                _ => Err(Fail::call("open_tree", Errno::EBADF)),
             }
-            // An attached tree needs no descriptor any more; thousands of mounts must not exhaust the table.
-            if let Some(used) = child.given.slots.get_mut(slot.0) {
-                *used = Opened::Nothing;
-            }
-            Ok(())
         }
         Source::Filesystem(new) => {
             let target = target(child.root()?, m, Make::Dir)?;
             let mounted = filesystem(new, target.as_fd())?;
             attach(mounted.as_fd(), target.as_fd())?;
+            leave(target);
             if m.is_devpts {
                 child.devpts = Some(mounted);
+            } else {
+                leave(mounted);
             }
             Ok(())
         }
@@ -130,6 +136,7 @@ fn filesystem(new: &Filesystem, target: BorrowedFd<'_>) -> Result<OwnedFd, Fail>
         let attrs = Attrs { propagation, ..Attrs::default() };
         mount::mount_setattr(mounted.as_fd(), c"", recursive, attrs, None).call("mount_setattr")?;
     }
+    leave(context);
     Ok(mounted)
 }
 
@@ -152,16 +159,24 @@ pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fa
             None => empty_directory()?,
         };
         mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
-        child.mask_dir.get_or_insert(cover);
+        leave(target);
+        match child.mask_dir {
+            Some(_) => leave(cover),
+            None => child.mask_dir = Some(cover),
+        }
         return Ok(());
     }
     let slot = plan.opens.iter().position(|o| matches!(o.what, What::Null)).ok_or(Fail::call("open_tree", Errno::EBADF))?;
     let null = child.slot(slot)?;
     if child.null_attached {
         let cover = mount::open_tree(null, c"", false, false).call("open_tree")?;
-        return mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount");
+        mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
+        leave(cover);
+        leave(target);
+        return Ok(());
     }
     mount::move_mount(null, target.as_fd()).call("move_mount")?;
+    leave(target);
     child.null_attached = true;
     Ok(())
 }
@@ -172,7 +187,9 @@ fn empty_directory() -> Result<OwnedFd, Fail> {
         mount::fsconfig_string(context.as_fd(), key, value).call("fsconfig")?;
     }
     mount::fsconfig_create(context.as_fd()).call("fsconfig")?;
-    mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")
+    let mounted = mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")?;
+    leave(context);
+    Ok(mounted)
 }
 
 /// One of `linux.readonlyPaths`: a read-only clone of the path over itself.
@@ -181,7 +198,10 @@ pub(super) fn readonly(child: &Child, path: &CStr) -> Result<(), Fail> {
     let tree = mount::open_tree(target.as_fd(), c"", true, false).call("open_tree")?;
     let attrs = Attrs { set: attr::RDONLY, ..Attrs::default() };
     mount::mount_setattr(tree.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
-    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")
+    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+    leave(tree);
+    leave(target);
+    Ok(())
 }
 
 #[cfg(test)]
