@@ -32,10 +32,12 @@ tools:
 	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
 	$(apt-install)
 
-# What the tests need besides: the library that our filters are compared with.
+# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids.
 test-tools: tools
 	@need=; \
 	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
+	command -v ip >/dev/null || need="$$need iproute2"; \
+	command -v newuidmap >/dev/null || need="$$need uidmap"; \
 	$(apt-install)
 
 # Installs $$need, or says how.

@@ -22,12 +22,15 @@ mod stage;
 mod console;
 mod devices;
 mod hooks;
+mod bad_input;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
 mod rootfs_attacks;
 mod seccomp;
+mod rootless;
+mod userns;
 
 use std::process::ExitCode;
 
@@ -53,12 +56,15 @@ fn main() -> ExitCode {
         console::cases(),
         devices::cases(),
         hooks::cases(),
+        bad_input::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        rootless::cases(),
+        userns::cases(),
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();

@@ -51,9 +51,13 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
-    push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
+    // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
+    let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
+    let at = mapped.filter(|_| !host.privileged).map_or(0, |n| n + 1);
+    early.insert(at, Step { field: String::new(), action: Action::Undumpable });
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if !request.no_new_keyring {
@@ -258,6 +262,8 @@ fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
     if annotations::keeps_groups(spec) {
         Groups::Keep
+    } else if host.setgroups_denied {
+        Groups::Denied
     } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
         Groups::Set
     } else {

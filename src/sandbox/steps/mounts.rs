@@ -22,7 +22,7 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
                 Some(Opened::Fd(tree, directory)) => {
                     let make = if directory { Make::Dir } else { Make::File };
                     let target = target(child.root()?, m, make)?;
-                    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+                    attach(tree.as_fd(), target.as_fd())?;
                     leave(target);
                     // An attached tree needs no descriptor any more.
                     leave(tree);
@@ -42,7 +42,7 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             let inherit = new.inherit_mode && look(child.root()?, &m.target)?.map(leave).is_some();
             let target = target(child.root()?, m, Make::Dir)?;
             let mounted = filesystem(new, target.as_fd(), inherit)?;
-            mount::move_mount(mounted.as_fd(), target.as_fd()).call("move_mount")?;
+            attach(mounted.as_fd(), target.as_fd())?;
             leave(target);
             if m.is_devpts {
                 child.devpts = Some(mounted);
@@ -57,6 +57,16 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             leave(target);
             Ok(())
         }
+    }
+}
+
+/// Attaches a detached mount. A directory on a file, or the other way round, is EINVAL to move_mount(2), as much else is;
+/// mount(2) says ENOTDIR, and engines know that.
+fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fail> {
+    let directory = |fd| fs::stat(fd).is_ok_and(|st| fs::kind(st.st_mode) == libc::S_IFDIR);
+    match mount::move_mount(tree, target) {
+        Err(Errno::EINVAL) if directory(tree) != directory(target) => Err(Fail::call("move_mount", Errno::ENOTDIR)),
+        other => other.call("move_mount"),
     }
 }
 
