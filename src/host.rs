@@ -21,8 +21,12 @@ pub struct Host {
     pub ignored_signals: Vec<i32>,
     /// The runtime's own oom_score_adj, -1000..=1000, which its child starts with; `None` where nobody asks for another.
     pub oom_score_adj: Option<i32>,
+    /// setgroups(2) is denied in our user namespace, and so in all below it (user_namespaces(7)).
+    pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
+    /// Its cgroups are somebody else's: root of a user namespace that was given none.
+    pub cgroups_denied: bool,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -48,14 +52,19 @@ impl Host {
         let uid = uid.ok_or_else(incomplete)?;
         let permitted = hex("CapPrm:").ok_or_else(incomplete)?;
         let ignored = hex("SigIgn:").ok_or_else(incomplete)?;
+        let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
+        let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
+        let hierarchy = Hierarchy::probe()?;
         Ok(Self {
             uid,
             permitted,
             privileged: uid == 0 && permitted & CAP_SYS_ADMIN != 0,
-            nested: crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?,
+            nested,
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
-            hierarchy: Hierarchy::probe()?,
+            setgroups_denied,
+            cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
+            hierarchy,
         })
     }
 
@@ -63,7 +72,7 @@ impl Host {
     pub fn cgroups(&self) -> crate::cgroup::Rights<'_> {
         crate::cgroup::Rights {
             hierarchy: self.hierarchy.as_ref(),
-            may_create: self.privileged,
+            may_create: self.privileged && !self.cgroups_denied,
             may_load_programs: self.privileged && !self.nested,
         }
     }

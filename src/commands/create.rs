@@ -19,6 +19,9 @@ use std::time::{Duration, SystemTime};
 /// How long a cgroup may take to empty after its processes were killed.
 pub const EMPTY: Duration = Duration::from_secs(10);
 
+/// crun's annotation for what runc has `--pidfd-socket` for.
+const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
+
 /// `create`.
 pub fn create(global: &Global, args: CreateArgs) -> Result<u8> {
     let made = make(global, &args, How { wait: true, detached: true }, "create")?;
@@ -128,6 +131,9 @@ impl Half {
             entry.name_cgroup(&setup.directory())?;
             let cgroup = self.cgroup.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
             cgroup.apply(&setup.writes)?;
+            if let Some(owner) = setup.owner {
+                cgroup.delegate(owner)?;
+            }
             if setup.devices.is_some() {
                 cgroup.attach_devices(setup.devices.as_deref())?;
             }
@@ -163,7 +169,11 @@ impl Half {
         }
         let init = launched.pidfd.as_fd();
         let master = master_socket.map(|s| console::receive_master(s.as_fd(), init, 10_000)).transpose()?;
-        if let Some(path) = &args.pidfd_socket {
+        if let Some(master) = &master {
+            crate::sys::tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the container's terminal".into())?;
+        }
+        let receiver = bundle.spec.annotations.get(PIDFD_RECEIVER).map(PathBuf::from);
+        for path in args.pidfd_socket.iter().chain(&receiver) {
             console::send_pidfd(path, init, b"pidfd")?;
         }
         match (self.entry.take(), self.launched.take()) {
