@@ -109,7 +109,7 @@ pub const GLOBAL: &[Flag] = &[
     option("log-level", "LEVEL", "least level that is logged: error, warning, info or debug [default: error]"),
     switch("debug", "the same as --log-level debug"),
     switch("systemd-cgroup", "make cgroups through systemd (cgroupsPath is slice:prefix:name) [not in this version]").short('s'),
-    option("cgroup-manager", "MANAGER", "cgroupfs, or disabled: no cgroup and no limits; systemd is not in this version [default: cgroupfs]"),
+    option("cgroup-manager", "MANAGER", "cgroupfs, or disabled: no cgroup, no limits; not yet: systemd [default: cgroupfs]"),
     option("rootless", "MODE", "true, false or auto; without effect: what the caller may do is found out"),
     option("criu", "FILE", "ignored; accepted for callers of old versions of runc").hidden(),
 ];
@@ -177,7 +177,7 @@ pub const VERBS: &[Verb] = &[
         name: "start",
         about: "run the program of a created container",
         details: "Returns once the program runs and the poststart hooks have ended. Fails, with the reason, when the program cannot be \
-             executed.",
+             executed: the container is stopped then. A hook that fails takes the container away.",
         operands: Operands::Id,
         flags: &[],
     },
