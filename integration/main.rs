@@ -25,6 +25,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
 mod rootfs_attacks;
 mod seccomp;
 
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        program::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
         faults::cases(),
