@@ -10,6 +10,7 @@
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
 mod bundle;
+mod bundles;
 mod canary;
 mod case;
 mod faults;
@@ -21,6 +22,7 @@ mod stage;
 mod console;
 mod devices;
 mod hooks;
+mod bad_input;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -28,6 +30,8 @@ mod process;
 mod program;
 mod rootfs_attacks;
 mod seccomp;
+mod rootless;
+mod userns;
 
 use std::process::ExitCode;
 
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
     let name = std::env::args().next().unwrap_or_default();
     match name.rsplit('/').next() {
         Some("inside") => return inside::main(),
+        // What Docker's hooks are called by.
+        Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -46,10 +52,12 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        bundles::cases(),
         hosts::cases(),
         console::cases(),
         devices::cases(),
         hooks::cases(),
+        bad_input::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
@@ -57,6 +65,8 @@ fn main() -> ExitCode {
         program::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        rootless::cases(),
+        userns::cases(),
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();

@@ -1,5 +1,6 @@
 //! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
 
+use super::annotations;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
@@ -42,6 +43,7 @@ pub struct Request<'a> {
 pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check::check(spec)?;
     not_yet(spec)?;
+    annotations::check(spec)?;
     let mut warnings: Vec<String> = check::warnings(spec).iter().map(ToString::to_string).collect();
     let mut opens = Vec::new();
     let mut steps = Vec::new();
@@ -49,9 +51,13 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
-    push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
+    // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
+    let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
+    let at = mapped.filter(|_| !host.privileged).map_or(0, |n| n + 1);
+    early.insert(at, Step { field: String::new(), action: Action::Undumpable });
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if !request.no_new_keyring {
@@ -78,10 +84,12 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
+    let owner = mounts::cgroup_owner(&context);
+    let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
     Ok(Plan {
-        cgroup: if request.cgroup { Setup::plan(&spec.linux, request.id, &host.cgroups())? } else { None },
+        cgroup,
         net_devices: spec.linux.net_devices.clone(),
         namespaces,
         opens,
@@ -111,7 +119,7 @@ fn not_yet(spec: &Spec) -> Result<()> {
 
 /// Kernel settings that come before the mounts.
 fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
-    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| n != host.oom_score_adj);
+    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| Some(n) != host.oom_score_adj);
     if adjust.is_some() || !spec.linux.sysctl.is_empty() {
         let field = if adjust.is_some() { "/process/oomScoreAdj" } else { "/linux/sysctl" };
         steps.push(Step { field: field.into(), action: Action::OpenProc });
@@ -215,10 +223,7 @@ fn last(
         let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
         push(steps, "/process/user", action);
     }
-    let filter = match &spec.linux.seccomp {
-        Some(profile) => crate::seccomp::compile(profile)?,
-        None => None,
-    };
+    let filter = annotations::filter(spec)?;
     let (early, late) = match filter {
         Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
         other => (None, other),
@@ -255,8 +260,10 @@ fn last(
 /// one id that the kernel lets it map by itself.
 fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
-    if spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true") {
+    if annotations::keeps_groups(spec) {
         Groups::Keep
+    } else if host.setgroups_denied {
+        Groups::Denied
     } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
         Groups::Set
     } else {

@@ -38,12 +38,43 @@ pub struct Child {
     pub(super) mask_dir: Option<OwnedFd>,
     /// True once the null device masks a file and its slot can be cloned.
     pub(super) null_attached: bool,
+    /// The directory that a device or link was made in last, and its path: most go to /dev.
+    pub(super) parent: Option<(OwnedFd, Parent)>,
     /// The working directory has been entered.
     pub(super) cwd_entered: bool,
     /// Which candidate of the program step it is.
     pub(super) program: usize,
     /// True once `start` has said go: reports go to it.
     started: bool,
+}
+
+/// The path of a directory, on the stack.
+pub struct Parent {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Parent {
+    /// Takes a path, unless it is too long to be worth it.
+    pub(super) fn new(path: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 64];
+        bytes.get_mut(..path.len())?.copy_from_slice(path);
+        Some(Self { bytes, len: path.len() })
+    }
+
+    /// Whether it is this path.
+    pub(super) fn is(&self, path: &[u8]) -> bool {
+        self.bytes.get(..self.len) == Some(path)
+    }
+}
+
+/// Lets go of a descriptor that is not needed any more: it is closed with all others by one call before the wait for
+/// `start`, or by exec. Closed at once only where there are so many that the limit of open files could be met.
+pub(super) fn leave(fd: OwnedFd) {
+    const FEW: i32 = 256;
+    if fd.as_raw_fd() < FEW {
+        std::mem::forget(fd);
+    }
 }
 
 /// Why a step failed.
@@ -82,6 +113,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
         devpts: None,
         mask_dir: None,
         null_attached: false,
+        parent: None,
         cwd_entered: false,
         program: 0,
         started: false,
@@ -160,6 +192,7 @@ impl Child {
         }
         fs::close_between(next, u32::MAX).call("close_range")?;
         // Their numbers are free now, and may come to mean something else.
+        std::mem::forget(self.parent.take());
         for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
             std::mem::forget(fd.take());
         }

@@ -4,7 +4,7 @@
 use super::child::{self, Fail, Inheritance};
 use super::open::{self, Opened};
 use super::report::{Kind, Report, SIZE};
-use super::words;
+use super::{verify, words};
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
@@ -39,12 +39,17 @@ pub struct Launched {
     listener: Option<Word>,
 }
 
+/// Open files up to which no caller's soft limit is in the way.
+const MANY_OPEN: usize = 200;
+
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
 pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
-    process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
+    if plan.opens.len() > MANY_OPEN {
+        process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
+    }
     let slots = prepare(&plan)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -89,10 +94,10 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
         (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV, Some(cgroup)) => return cgroup.refused_entry("clone3", errno),
         _ => Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces"),
     };
-    if plan.namespaces.clone & flags::NEWUSER != 0 {
-        if let Some(why) = crate::idmap::why_no_user_namespace(errno) {
-            return error.hint(why);
-        }
+    if plan.namespaces.clone & flags::NEWUSER != 0
+        && let Some(why) = crate::idmap::why_no_user_namespace(errno)
+    {
+        return error.hint(why);
     }
     match errno {
         Errno::EPERM => error.hint("root is needed, or a user namespace in linux.namespaces"),
@@ -109,11 +114,11 @@ fn prepare(plan: &Plan) -> Result<Vec<Opened>> {
     for entry in &plan.opens {
         let word = |Fail(report)| words::of_open(entry, &report);
         let tree = if let What::Tree(tree) = &entry.what { Some(tree) } else { None };
-        if tree.is_some_and(|t| t.copy_symlink) {
-            if let Some(target) = open::link_target(entry).map_err(word)? {
-                slots.push(Opened::Link(target));
-                continue;
-            }
+        if tree.is_some_and(|t| t.copy_symlink)
+            && let Some(target) = open::link_target(entry).map_err(word)?
+        {
+            slots.push(Opened::Link(target));
+            continue;
         }
         if by_child && !matches!(entry.what, What::Namespace(_)) {
             if tree.is_some_and(|t| t.idmap.is_some()) {
@@ -245,11 +250,13 @@ impl Launched {
         self.plan.steps.iter().any(|s| matches!(s.action, Action::Pause(p) if p == pause))
     }
 
-    /// Waits until the child has got to this pause.
+    /// Waits until the child has got to this pause; at the last one, reads back what it has set.
     pub fn reach(&self, pause: Pause) -> Result<()> {
         let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
         match self.hear()? {
-            Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => Ok(()),
+            Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => {
+                if pause == Pause::Created { verify::verify(&self.plan, self.pid) } else { Ok(()) }
+            }
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Err(self.died()),
         }

@@ -27,10 +27,10 @@ pub(super) fn home(child: &mut Child, envp: &mut StringList, entry: usize, uid: 
     if let Some(space) = room.get_mut(..start) {
         space.copy_from_slice(prefix);
     }
-    if len.is_none() {
-        if let Some(first) = room.get_mut(start) {
-            *first = b'/';
-        }
+    if len.is_none()
+        && let Some(first) = room.get_mut(start)
+    {
+        *first = b'/';
     }
     if let Some(nul) = room.get_mut(end) {
         *nul = 0;
