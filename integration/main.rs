@@ -27,6 +27,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        program::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
         rootless::cases(),

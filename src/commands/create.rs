@@ -339,7 +339,7 @@ fn listen_fds() -> u32 {
 /// A descriptor that is to be preserved must be there, else another would take its number.
 fn check_preserved(count: u32) -> Result<()> {
     for n in 3..3u32.saturating_add(count) {
-        let open = i32::try_from(n).is_ok_and(fs::is_open);
+        let open = i32::try_from(n).is_ok_and(fs::is_inherited);
         if !open {
             return Err(Error::new(format!("preserve descriptor {n}"), "it is not open").hint("--preserve-fds counts from 3"));
         }
