@@ -74,7 +74,7 @@ check:
 	$(CARGO) test --locked --lib --bins
 
 # The tests in integration/ skip nothing: they need root, and Cargo.toml keeps them out of the plain `cargo test`. The
-# virtual machine needs no rights.
+# virtual machine is put together as root too.
 test: test-tools
 	$(CARGO) build --locked
 	$(CARGO) test --locked
