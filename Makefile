@@ -70,7 +70,7 @@ run: release
 	@$(BIN) run -b $(BUNDLE) hello-$$$$
 
 # The tests that need root are no targets of a plain cargo command, and are named.
-lint:
+lint: test-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets $(ROOT_TESTS) --locked -- -D warnings
 

@@ -30,6 +30,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_stopped_container_has_pid_0),
         case!(a_killed_created_container_is_stopped),
         case!(a_container_deleted_before_start_is_gone),
+        case!(a_container_that_was_never_started_goes_without_force).except("crun", "refuses it"),
         case!(a_created_container_outlives_its_config),
         case!(a_used_id_is_refused_and_its_container_unharmed).except("crun", WORDS),
         case!(bad_ids_are_refused).except("crun", "takes most of them"),
@@ -214,6 +215,13 @@ fn a_container_deleted_before_start_is_gone() {
     let container = bundle.create();
     container.ok("delete", &["--force"]);
     before.assert_unchanged();
+}
+
+fn a_container_that_was_never_started_goes_without_force() {
+    let bundle = Bundle::new();
+    let container = bundle.create();
+    container.ok("delete", &[]);
+    refused(&container.call("state", &[]), "container does not exist");
 }
 
 fn a_created_container_outlives_its_config() {
