@@ -22,7 +22,9 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod resources;
 mod rootless;
+mod survival;
 mod userns;
 
 use std::process::ExitCode;
@@ -48,7 +50,9 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        resources::cases(),
         rootless::cases(),
+        survival::cases(),
         userns::cases(),
         faults::cases(),
     ];
