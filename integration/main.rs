@@ -31,6 +31,8 @@ mod program;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
+mod resources;
+mod survival;
 mod userns;
 
 use std::process::ExitCode;
@@ -65,7 +67,9 @@ fn main() -> ExitCode {
         program::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        resources::cases(),
         rootless::cases(),
+        survival::cases(),
         userns::cases(),
         faults::cases(),
     ];
