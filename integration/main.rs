@@ -17,6 +17,8 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod control;
+mod exec;
 mod lifecycle;
 mod mounts;
 mod namespaces;
@@ -38,7 +40,16 @@ fn main() -> ExitCode {
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
-    let cases = [hosts::cases(), lifecycle::cases(), mounts::cases(), namespaces::cases(), process::cases(), faults::cases()];
+    let cases = [
+        hosts::cases(),
+        control::cases(),
+        exec::cases(),
+        lifecycle::cases(),
+        mounts::cases(),
+        namespaces::cases(),
+        process::cases(),
+        faults::cases(),
+    ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -40,6 +40,13 @@ impl Hierarchy {
         Ok(Self { mount, controllers: controllers.split_ascii_whitespace().map(String::from).collect(), v1, own })
     }
 
+    /// The hierarchy, and the place in it of another process, as `own` is of this one.
+    pub fn of_process(pid: i32) -> Result<(Self, String)> {
+        let path = format!("/proc/{pid}/cgroup");
+        let memberships = files::read_path(Path::new(&path)).step("read", || format!("read {path}"))?;
+        Ok((Self::probe()?, parse_memberships(&memberships).0))
+    }
+
     /// Whether the root of the hierarchy has this controller.
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|c| c == controller)

@@ -70,7 +70,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let program = spec.process.as_ref().unwrap_or(&default);
     if program.terminal {
         let size = program.console_size.unwrap_or_default();
-        let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid };
+        let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid, node: true };
         push(&mut steps, "/process/terminal", action);
     }
     kernel_late(spec, &mut steps)?;
@@ -83,6 +83,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     Ok(Plan {
         cgroup: if request.cgroup { Setup::plan(&spec.linux, request.id, &host.cgroups())? } else { None },
         net_devices: spec.linux.net_devices.clone(),
+        affinity: None,
         namespaces,
         opens,
         steps,
@@ -94,13 +95,25 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
 /// What needs a part of the runtime that is not there yet: refused by name, never left out in silence.
 fn not_yet(spec: &Spec) -> Result<()> {
-    let process = spec.process.as_ref();
+    if let Some(process) = &spec.process {
+        labels_not_yet(process)?;
+    }
     let missing = [
-        ("/process/apparmorProfile", process.is_some_and(|p| !p.apparmor_profile.is_empty()), "AppArmor profiles"),
-        ("/process/selinuxLabel", process.is_some_and(|p| !p.selinux_label.is_empty()), "SELinux labels"),
         ("/linux/mountLabel", !spec.linux.mount_label.is_empty(), "SELinux labels"),
         ("/linux/intelRdt", spec.linux.intel_rdt.is_some(), "Intel RDT"),
     ];
+    refuse(&missing)
+}
+
+/// The same of a process.
+pub(super) fn labels_not_yet(process: &Process) -> Result<()> {
+    refuse(&[
+        ("/process/apparmorProfile", !process.apparmor_profile.is_empty(), "AppArmor profiles"),
+        ("/process/selinuxLabel", !process.selinux_label.is_empty(), "SELinux labels"),
+    ])
+}
+
+fn refuse(missing: &[(&str, bool, &str)]) -> Result<()> {
     match missing.iter().find(|(_, asked, _)| *asked) {
         Some((field, _, what)) => {
             Err(Error::new(format!("{what} cannot be applied"), "not supported by this version").at(*field))
@@ -193,6 +206,43 @@ fn last(
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Vec<CString>)> {
     process::settings(program, steps)?;
+    let (env, late) = become_program(spec, &request.environment, host, namespaces, program, steps, warnings)?;
+    let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+    if request.wait {
+        push(steps, "", Action::Release(3 + request.preserve));
+    }
+    push(steps, "", Action::Pause(Pause::Created));
+    if request.wait {
+        push(steps, "", Action::Start);
+    }
+    if program.args.is_empty() && !request.wait {
+        return Err(Error::exact("args must not be empty").at("/process/args"));
+    }
+    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
+    push(steps, "", Action::CloseFrom(3 + request.preserve));
+    if let Some(filter) = late {
+        push(steps, "/linux/seccomp", Action::Seccomp(filter));
+    }
+    push(steps, "/process/args", Action::Exec);
+    Ok((env, arguments(program)?))
+}
+
+/// `process.args` for the kernel.
+pub(super) fn arguments(program: &Process) -> Result<Vec<CString>> {
+    program.args.iter().enumerate().map(|(n, a)| c_string(a, &format!("/process/args/{n}"))).collect()
+}
+
+/// What init and every further process of a container become before they execute their program. Gives the environment,
+/// and the filter that is to be loaded right before exec.
+pub(super) fn become_program(
+    spec: &Spec,
+    environment: &[String],
+    host: &Host,
+    namespaces: &Namespaces,
+    program: &Process,
+    steps: &mut Vec<Step>,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<CString>, Option<crate::seccomp::Filter>)> {
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
     if let Some(asked) = &spec.linux.personality {
         let persona = values::personality(asked).map_err(|e| e.under("/linux/personality"))?;
@@ -207,7 +257,7 @@ fn last(
     if program.no_new_privileges {
         push(steps, "/process/noNewPrivileges", Action::NoNewPrivileges);
     }
-    let (env, home) = process::environment(program, &request.environment)?;
+    let (env, home) = process::environment(program, environment)?;
     if let Some(entry) = home {
         push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
     }
@@ -231,24 +281,7 @@ fn last(
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }
-    if request.wait {
-        push(steps, "", Action::Release(3 + request.preserve));
-    }
-    push(steps, "", Action::Pause(Pause::Created));
-    if request.wait {
-        push(steps, "", Action::Start);
-    }
-    if program.args.is_empty() && !request.wait {
-        return Err(Error::exact("args must not be empty").at("/process/args"));
-    }
-    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
-    push(steps, "", Action::CloseFrom(3 + request.preserve));
-    if let Some(filter) = late {
-        push(steps, "/linux/seccomp", Action::Seccomp(filter));
-    }
-    push(steps, "/process/args", Action::Exec);
-    let argv = program.args.iter().enumerate().map(|(n, a)| c_string(a, &format!("/process/args/{n}"))).collect::<Result<_>>()?;
-    Ok((env, argv))
+    Ok((env, late))
 }
 
 /// An unprivileged creator of a user namespace must deny setgroups(2) there, unless newgidmap writes its map: more than the
