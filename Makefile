@@ -23,7 +23,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test check release install uninstall bench test-vm test-root man clean tools test-tools
+.PHONY: run test check release install uninstall test-vm test-root man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -32,10 +32,12 @@ tools:
 	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
 	$(apt-install)
 
-# What the tests need besides: the library that our filters are compared with.
+# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids.
 test-tools: tools
 	@need=; \
 	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
+	command -v ip >/dev/null || need="$$need iproute2"; \
+	command -v newuidmap >/dev/null || need="$$need uidmap"; \
 	$(apt-install)
 
 # Installs $$need, or says how.
@@ -81,13 +83,10 @@ test: test-tools
 
 test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
-	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration --test parent --test cgroup_unit
 
 test-vm: release
 	integration/vm/run
-
-bench: release
-	$(CARGO) bench --locked
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

@@ -29,7 +29,11 @@ impl Scratch {
             return None;
         }
         let hierarchy = match Hierarchy::probe() {
-            Ok(h) => h,
+            Ok(Some(h)) => h,
+            Ok(None) => {
+                println!("skipped: no cgroup2 is mounted");
+                return None;
+            }
             Err(e) => {
                 println!("skipped: {e}");
                 return None;

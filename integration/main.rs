@@ -10,6 +10,8 @@
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
 mod bundle;
+mod bundles;
+mod canary;
 mod case;
 mod faults;
 mod hostdelta;
@@ -17,12 +19,20 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod bad_input;
+mod console;
 mod control;
+mod devices;
 mod exec;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod rootfs_attacks;
+mod rootless;
+mod seccomp;
+mod userns;
 
 use std::process::ExitCode;
 
@@ -31,6 +41,8 @@ fn main() -> ExitCode {
     let name = std::env::args().next().unwrap_or_default();
     match name.rsplit('/').next() {
         Some("inside") => return inside::main(),
+        // What Docker's hooks are called by.
+        Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -41,13 +53,22 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        bundles::cases(),
         hosts::cases(),
+        console::cases(),
         control::cases(),
         exec::cases(),
+        devices::cases(),
+        hooks::cases(),
+        bad_input::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        rootfs_attacks::cases(),
+        seccomp::cases(),
+        rootless::cases(),
+        userns::cases(),
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();

@@ -154,7 +154,7 @@ fn a_sysctl_of_the_host_is_refused() {
 }
 
 /// Ids 0..999 of the container are 100000.. of the host, whose the root file system is then.
-fn with_user_namespace() -> Bundle {
+pub fn with_user_namespace() -> Bundle {
     let map = json!([{"containerID": 0, "hostID": 100000, "size": 1000}]);
     let bundle = Bundle::new().namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     for path in [bundle.home.clone(), bundle.dir()] {

@@ -1,8 +1,10 @@
 //! What a plan needs to know of this machine and of the runtime's own process: probed once, plain data, made by hand in tests.
 
 use crate::cgroup::Hierarchy;
+use crate::config::Spec;
 use crate::error::{Context, Error, Result};
-use std::fs;
+use crate::sys::fs;
+use std::ffi::CStr;
 
 /// The host, as far as plans depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,39 +19,52 @@ pub struct Host {
     pub nested: bool,
     /// Signals that the runtime ignores, and that its child must not.
     pub ignored_signals: Vec<i32>,
-    /// The runtime's own oom_score_adj, -1000..=1000, which its child starts with.
-    pub oom_score_adj: i32,
+    /// The runtime's own oom_score_adj, -1000..=1000, which its child starts with; `None` where nobody asks for another.
+    pub oom_score_adj: Option<i32>,
+    /// setgroups(2) is denied in our user namespace, and so in all below it (user_namespaces(7)).
+    pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
+    /// Its cgroups are somebody else's: root of a user namespace that was given none.
+    pub cgroups_denied: bool,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 impl Host {
-    /// Looks at the machine through /proc.
+    /// Looks at the machine through /proc, as far as a plan for `spec` depends on it.
     ///
     /// # Errors
     /// /proc is not mounted or cannot be read.
-    pub fn probe() -> Result<Self> {
-        let read = |path: &'static str| {
-            fs::read_to_string(path).step("read", || format!("read {path}")).map_err(|e| e.hint("is /proc mounted?"))
+    pub fn probe(spec: &Spec) -> Result<Self> {
+        let read = |path: &CStr| {
+            let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()));
+            text.map_err(|e| e.hint("is /proc mounted?"))
         };
-        let status = read("/proc/self/status")?;
+        let status = read(c"/proc/self/status")?;
+        let oom_score_adj = match spec.process.as_ref().and_then(|p| p.oom_score_adj) {
+            Some(_) => Some(read(c"/proc/self/oom_score_adj")?),
+            None => None,
+        };
         let hex = |name: &str| field(&status, name).and_then(|v| u64::from_str_radix(v, 16).ok());
         let incomplete = || Error::new("read /proc/self/status", "lines are missing");
         let uid = field(&status, "Uid:").and_then(|v| v.split_whitespace().nth(1)).and_then(|v| v.parse().ok());
         let uid = uid.ok_or_else(incomplete)?;
         let permitted = hex("CapPrm:").ok_or_else(incomplete)?;
         let ignored = hex("SigIgn:").ok_or_else(incomplete)?;
+        let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
+        let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
+        let hierarchy = Hierarchy::probe()?;
         Ok(Self {
             uid,
             permitted,
             privileged: uid == 0 && permitted & CAP_SYS_ADMIN != 0,
-            nested: is_nested(&read("/proc/self/uid_map")?),
+            nested,
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
-            oom_score_adj: read("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0),
-            // A host without one can run containers that need none; who asks for a limit is told.
-            hierarchy: Hierarchy::probe().ok(),
+            oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
+            setgroups_denied,
+            cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
+            hierarchy,
         })
     }
 
@@ -57,7 +72,7 @@ impl Host {
     pub fn cgroups(&self) -> crate::cgroup::Rights<'_> {
         crate::cgroup::Rights {
             hierarchy: self.hierarchy.as_ref(),
-            may_create: self.privileged,
+            may_create: self.privileged && !self.cgroups_denied,
             may_load_programs: self.privileged && !self.nested,
         }
     }
@@ -67,24 +82,13 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim)
 }
 
-/// The first user namespace maps all ids to themselves.
-fn is_nested(uid_map: &str) -> bool {
-    uid_map.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_first_namespace_is_known_by_its_map() {
-        assert!(!is_nested("         0          0 4294967295\n"));
-        assert!(is_nested("0 1000 1\n1 100000 65536\n"));
-    }
-
-    #[test]
     fn probes_this_machine() {
-        let host = Host::probe().unwrap();
+        let host = Host::probe(&Spec::default()).unwrap();
         // Rust's start-up ignores SIGPIPE, and cargo's tests run with that.
         assert!(host.ignored_signals.iter().all(|n| (1..=64).contains(n)));
     }

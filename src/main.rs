@@ -1,44 +1,47 @@
 //! The program: words to a command, a command to an exit status. The only place that prints errors.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+#![no_main]
 
 use onggi::cli::Line;
-use onggi::error::{Error, Result};
-use onggi::{commands, log, seal, sys};
+use onggi::error::Error;
+use onggi::{commands, log, seal, store, sys};
 use std::ffi::OsString;
-use std::path::Path;
-use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    // Rust ignores SIGPIPE before `main`. That is right here: a log or a terminal whose reader has gone must not end a
-    // half-made container. The child resets every signal before it executes the container's program.
-    let args: Vec<OsString> = std::env::args_os().collect();
-    let line = match Line::read(&args) {
+onggi::program!(start);
+
+fn start(args: &[OsString]) -> u8 {
+    let line = match Line::read(args) {
         Ok(line) => line,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&error.into(), 1),
     };
     match work(&line) {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => fail(&error, line.failure()),
     }
 }
 
-fn work(line: &Line) -> Result<u8> {
+fn work(line: &Line) -> anyhow::Result<u8> {
     if sys::auxv::is_secure() {
-        return Err(Error::new("start", "the binary is set-user-ID, set-group-ID or has file capabilities")
-            .hint("it must not give its caller rights: remove them"));
+        let error = Error::new("start", "the binary is set-user-ID, set-group-ID or has file capabilities");
+        return Err(error.hint("it must not give its caller rights: remove them").into());
     }
     // First of all, because it begins again; its failure belongs in the log that is opened after it.
     let sealed = if line.enters_container() {
-        seal::ensure(line.global.root.as_deref().unwrap_or(Path::new("/run/onggi")))
+        let root = line.global.root.clone().map_or_else(store::default_root, Ok);
+        root.and_then(|root| seal::ensure(&root))
     } else {
         Ok(())
     };
     log::init(line.global.log.as_deref(), line.global.log_format, line.global.log_level)?;
     sealed?;
-    commands::run(&line.global, line.program, line.command()?)
+    Ok(commands::run(&line.global, line.program, line.command()?)?)
 }
 
-fn fail(error: &Error, status: u8) -> ExitCode {
-    log::fatal(error);
-    ExitCode::from(status)
+/// Prints the one error: with its parts where it is ours, with its causes in a line where it is a library's.
+fn fail(error: &anyhow::Error, status: u8) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(error) => log::fatal(error),
+        None => log::fatal(&Error::exact(format!("{error:#}"))),
+    }
+    status
 }

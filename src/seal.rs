@@ -14,13 +14,13 @@
 //!    state. It can be written after our exit, but it is not the host's binary, and nothing ever runs from it again.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{exe, memfd};
+use crate::sys::{exe, memfd, start};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -60,7 +60,7 @@ pub fn ensure(state_root: &Path) -> Result<()> {
         other => other?,
     };
     // A program argument cannot hold a NUL: it came through execve.
-    let argv: Vec<CString> = std::env::args_os().filter_map(|a| CString::new(a.into_vec()).ok()).collect();
+    let argv: Vec<CString> = start::arguments().iter().filter_map(|a| CString::new(a.as_bytes()).ok()).collect();
     let errno = memfd::exec(copy.as_fd(), &argv);
     let error = Error::sys("start again from a copy of the binary", "execveat", errno.into());
     Err(if errno == Errno::EACCES { error.hint(NO_MEMFD) } else { error })

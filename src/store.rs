@@ -13,8 +13,9 @@ mod record;
 pub use record::Record;
 
 use crate::error::{Context, Error, Result};
+use crate::sys::fs::lock;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
@@ -40,7 +41,7 @@ const CGROUP: &str = "cgroup";
 /// No directory that is the user's own is known.
 pub fn default_root() -> Result<PathBuf> {
     let root = nix::unistd::geteuid().is_root();
-    let nested = || std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !map.contains("4294967295"));
+    let nested = || crate::sys::fs::in_nested_user_namespace().unwrap_or(false);
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
         Some(dir) if !root || nested() => Ok(Path::new(&dir).join("onggi")),
         None if !root => Err(Error::new("find the state root", "XDG_RUNTIME_DIR is not set").hint("set it, or pass --root")),
@@ -105,18 +106,21 @@ impl Store {
             Err(Errno::EEXIST) => return Err(Error::exact("container with given ID already exists")),
             other => other.step("mkdirat", || format!("make the state directory {}", self.path.join(id).display()))?,
         }
-        self.entry(id)
+        self.entry(id).inspect_err(|_| {
+            // Empty, and nobody else's: if this fails too, `delete --force` finds it.
+            let _left = unlinkat(&self.dir, id, UnlinkatFlags::RemoveDir);
+        })
     }
 
     /// Opens the container's directory and locks it, waiting for whoever works on it now.
     pub fn entry(&self, id: &str) -> Result<Entry> {
-        self.locked(id, FlockArg::LockExclusive)
+        self.locked(id, libc::LOCK_EX)
     }
 
     /// Opens the container's directory to look at it, without waiting.
     pub fn look(&self, id: &str) -> Result<Entry> {
         let dir = self.open_entry(id)?;
-        Ok(Entry { dir: File::from(dir), lock: None, root: self.root_fd()?, id: id.into(), path: self.path.join(id) })
+        Ok(Entry { dir: File::from(dir), root: self.root_fd()?, id: id.into(), path: self.path.join(id) })
     }
 
     fn open_entry(&self, id: &str) -> Result<OwnedFd> {
@@ -131,19 +135,18 @@ impl Store {
         self.dir.try_clone().step("fcntl", || "keep the state root open".into())
     }
 
-    fn locked(&self, id: &str, how: FlockArg) -> Result<Entry> {
+    fn locked(&self, id: &str, how: i32) -> Result<Entry> {
         let dir = self.open_entry(id)?;
         let path = self.path.join(id);
-        let file = File::from(dir);
-        let kept = file.try_clone().step("fcntl", || format!("keep {} open", path.display()))?;
-        let lock = Flock::lock(file, how).map_err(|(_, e)| Error::sys(format!("lock {}", path.display()), "flock", e.into()))?;
+        let dir = File::from(dir);
+        lock(dir.as_fd(), how).step("flock", || format!("lock {}", path.display()))?;
         // While we waited it may have been removed, and perhaps made anew.
-        let (held, named) = (fstat(&kept), fstatat(&self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW));
+        let (held, named) = (fstat(&dir), fstatat(&self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW));
         match (held, named) {
             (Ok(held), Ok(named)) if same_file(&held, &named) => {}
             _ => return Err(unknown()),
         }
-        Ok(Entry { dir: kept, lock: Some(lock), root: self.root_fd()?, id: id.into(), path })
+        Ok(Entry { dir, root: self.root_fd()?, id: id.into(), path })
     }
 
     /// Ids of all that is there.
@@ -178,7 +181,6 @@ pub fn unknown() -> Error {
 #[derive(Debug)]
 pub struct Entry {
     dir: File,
-    lock: Option<Flock<File>>,
     root: OwnedFd,
     id: String,
     path: PathBuf,
@@ -196,8 +198,8 @@ impl Entry {
     }
 
     /// Lets others work on the container, while this process goes on to look.
-    pub fn unlock(&mut self) {
-        self.lock = None;
+    pub fn unlock(&self) -> Result<()> {
+        lock(self.dir.as_fd(), libc::LOCK_UN).step("flock", || format!("unlock {}", self.path.display()))
     }
 
     fn step(&self, what: &str, name: &str) -> String {

@@ -1,20 +1,25 @@
 //! The small text files of cgroupfs, read and written whole, relative to a directory's descriptor.
 
+use crate::sys::fs;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd;
-use std::os::fd::{AsFd, OwnedFd};
+use std::ffi::CString;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// Reads a file of the cgroup directory `dir`.
 pub(super) fn read(dir: impl AsFd, name: &str) -> nix::Result<String> {
-    whole(&openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW, Mode::empty())?)
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    fs::read_small(dir.as_fd(), &name)
 }
 
 /// Reads a file by its path.
 pub(super) fn read_path(path: &Path) -> nix::Result<String> {
-    whole(&open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+    fs::read_small(fs::cwd(), &path)
 }
 
 /// Writes `value` to a file of `dir` in one call: the kernel takes each write as a command of its own.
@@ -32,20 +37,6 @@ pub(super) fn write(dir: impl AsFd, name: &str, value: &str) -> nix::Result<()> 
 /// The value of `key` in lines of `key value`, as in `cgroup.events` and `memory.events`.
 pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-fn whole(fd: &OwnedFd) -> nix::Result<String> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0u8; 4096];
-    loop {
-        match unistd::read(fd, &mut chunk) {
-            Ok(0) => break,
-            Ok(n) => bytes.extend_from_slice(&chunk[..n]),
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    String::from_utf8(bytes).map_err(|_| Errno::EILSEQ)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 use super::files;
 use crate::error::{Context, Error, Result};
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::{AccessFlags, faccessat};
 use std::path::{Path, PathBuf};
 
 /// Where systemd mounts cgroup2 when it is the only hierarchy.
@@ -28,23 +30,30 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Looks at this host: nine or ten system calls where cgroup2 has one of the two usual mount points.
-    ///
-    /// Fails when no cgroup2 is mounted.
-    pub fn probe() -> Result<Self> {
-        let mount = find_mount()?;
+    /// Looks at this host: nine or ten system calls where cgroup2 has one of the two usual mount points. `None` when no
+    /// cgroup2 is mounted.
+    pub fn probe() -> Result<Option<Self>> {
+        let Some(mount) = find_mount()? else { return Ok(None) };
         let path = mount.join("cgroup.controllers");
         let controllers = files::read_path(&path).step("read", || format!("read {}", path.display()))?;
         let memberships = files::read_path(Path::new("/proc/self/cgroup")).step("read", || "read /proc/self/cgroup".into())?;
         let (own, v1) = parse_memberships(&memberships);
-        Ok(Self { mount, controllers: controllers.split_ascii_whitespace().map(String::from).collect(), v1, own })
+        let controllers = controllers.split_ascii_whitespace().map(String::from).collect();
+        Ok(Some(Self { mount, controllers, v1, own }))
     }
 
-    /// The hierarchy, and the place in it of another process, as `own` is of this one.
-    pub fn of_process(pid: i32) -> Result<(Self, String)> {
+    /// Whether cgroups can be made at the root, or beside the caller's own: both are the places where `cgroupsPath` leads.
+    pub fn may_be_written(&self) -> bool {
+        let beside = Path::new(&self.own).parent().unwrap_or(Path::new("/"));
+        let beside = self.mount.join(beside.strip_prefix("/").unwrap_or(beside));
+        [&self.mount, &beside].iter().any(|dir| faccessat(AT_FDCWD, *dir, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok())
+    }
+
+    /// The place of another process below the mount, as `own` is of this one.
+    pub fn place_of(pid: i32) -> Result<String> {
         let path = format!("/proc/{pid}/cgroup");
         let memberships = files::read_path(Path::new(&path)).step("read", || format!("read {path}"))?;
-        Ok((Self::probe()?, parse_memberships(&memberships).0))
+        Ok(parse_memberships(&memberships).0)
     }
 
     /// Whether the root of the hierarchy has this controller.
@@ -70,10 +79,10 @@ impl Hierarchy {
     }
 }
 
-fn find_mount() -> Result<PathBuf> {
+fn find_mount() -> Result<Option<PathBuf>> {
     for candidate in [UNIFIED, HYBRID] {
         match statfs(candidate) {
-            Ok(s) if s.filesystem_type() == CGROUP2_SUPER_MAGIC => return Ok(candidate.into()),
+            Ok(s) if s.filesystem_type() == CGROUP2_SUPER_MAGIC => return Ok(Some(candidate.into())),
             Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
             Err(e) => return Err(Error::sys(format!("look for cgroup2 at {candidate}"), "statfs", e.into())),
         }
@@ -84,10 +93,7 @@ fn find_mount() -> Result<PathBuf> {
     // A mount of a part of the hierarchy shows paths that /proc/self/cgroup does not: the whole one comes first.
     let mut found: Vec<_> = mounts.0.into_iter().filter(|m| m.fs_type == "cgroup2").collect();
     found.sort_by_key(|m| m.root != "/");
-    found.into_iter().next().map(|m| m.mount_point).ok_or_else(|| {
-        Error::new("look for the cgroup2 mount", "no file system of type cgroup2 is mounted")
-            .hint("mount -t cgroup2 cgroup2 /sys/fs/cgroup, or beside cgroup v1 at /sys/fs/cgroup/unified")
-    })
+    Ok(found.into_iter().next().map(|m| m.mount_point))
 }
 
 /// The own cgroup of v2, and the controllers that have a v1 hierarchy, from lines `ID:controller,...:path` (cgroups(7)).

@@ -19,6 +19,9 @@ use std::time::{Duration, SystemTime};
 /// How long a cgroup may take to empty after its processes were killed.
 pub const EMPTY: Duration = Duration::from_secs(10);
 
+/// crun's annotation for what runc has `--pidfd-socket` for.
+const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
+
 /// `create`.
 pub fn create(global: &Global, args: CreateArgs) -> Result<u8> {
     let made = make(global, &args, How { wait: true, detached: true }, "create")?;
@@ -97,7 +100,6 @@ struct Half {
 
 impl Half {
     fn make(&mut self, global: &Global, args: &CreateArgs, how: How) -> Result<Made> {
-        let host = Host::probe()?;
         let listen = listen_fds();
         let preserve = args.preserve_fds.saturating_add(listen);
         check_preserved(preserve)?;
@@ -106,6 +108,7 @@ impl Half {
         let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
+        let host = Host::probe(&bundle.spec)?;
         let request = Request {
             id: &args.id,
             bundle: &bundle.dir,
@@ -128,6 +131,9 @@ impl Half {
             entry.name_cgroup(&setup.directory())?;
             let cgroup = self.cgroup.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
             cgroup.apply(&setup.writes)?;
+            if let Some(owner) = setup.owner {
+                cgroup.delegate(owner)?;
+            }
             if setup.devices.is_some() {
                 cgroup.attach_devices(setup.devices.as_deref())?;
             }
@@ -137,11 +143,13 @@ impl Half {
         }
         equipment.cgroup = self.cgroup.as_ref();
         entry.write_config(&bundle.raw)?;
-        let mut record = record(&bundle, &args.id, &host, &plan);
+        let mut record = record(&bundle, &args.id, &host, &plan)?;
         self.launched = Some(sandbox::launch(plan, equipment)?);
         let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
         record.pid = launched.pid;
-        record.start_time = init::start_time(launched.pid)?.map_or(0, |(ticks, _)| ticks);
+        // It is ours to reap, so it has a start time even if it has ended.
+        let started = init::start_time(launched.pid)?;
+        record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
         // While the child works.
         entry.prepare_state(&record)?;
         if launched.pauses_at(Pause::Mounted) {
@@ -161,7 +169,11 @@ impl Half {
         }
         let init = launched.pidfd.as_fd();
         let master = master_socket.map(|s| console::receive_master(s.as_fd(), init, 10_000)).transpose()?;
-        if let Some(path) = &args.pidfd_socket {
+        if let Some(master) = &master {
+            crate::sys::tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the container's terminal".into())?;
+        }
+        let receiver = bundle.spec.annotations.get(PIDFD_RECEIVER).map(PathBuf::from);
+        for path in args.pidfd_socket.iter().chain(&receiver) {
             console::send_pidfd(path, init, b"pidfd")?;
         }
         match (self.entry.take(), self.launched.take()) {
@@ -298,9 +310,9 @@ pub(super) fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'st
     Ok((ours, equipment))
 }
 
-fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Record {
+fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
     let mut record = Record::new(id);
-    record.boot_id = init::boot_id().unwrap_or_default();
+    record.boot_id = init::boot_id()?;
     record.bundle.clone_from(&bundle.dir);
     record.rootfs = bundle.rootfs();
     record.created = crate::log::rfc3339(SystemTime::now());
@@ -313,7 +325,7 @@ fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Record {
     let has = |stage: Stage| bundle.spec.hooks.as_ref().is_some_and(|h| !stage.of(h).is_empty());
     record.poststart = has(Stage::Poststart);
     record.poststop = has(Stage::Poststop);
-    record
+    Ok(record)
 }
 
 /// Descriptors that a socket-activating caller passes to us (sd_listen_fds(3)).

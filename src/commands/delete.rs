@@ -38,10 +38,8 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
     };
     if let Some(record) = &record {
         let (status, init) = status::of(&entry, record)?;
-        if let (false, Some(_)) = (force, &init) {
-            if status != Status::Stopped {
-                return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
-            }
+        if !force && status != Status::Stopped {
+            return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
         }
         if let Some(init) = init {
             end(init.as_fd(), record)?;

@@ -3,7 +3,7 @@
 use super::create::{check_preserved, equip, hand_over_listener, write_pid_file};
 use super::start::kept_bundle;
 use super::status::{self, Status};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Hierarchy};
 use crate::cli::{ExecArgs, Global};
 use crate::config::{Bundle, MAX_BYTES, Process};
 use crate::console;
@@ -14,7 +14,7 @@ use crate::plan::{self, ExecRequest, Pause};
 use crate::sandbox::supervise::{self, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
-use crate::sys::{clone, fs};
+use crate::sys::{clone, fs, tty};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -46,7 +46,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
 
     let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring: record.keyring, preserve: args.preserve_fds };
     let start = |e: Error| e.context("unable to start container process");
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe()?).map_err(start)?;
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
@@ -93,14 +93,15 @@ fn settle(
     status: Status,
     master: Option<OwnedFd>,
 ) -> Result<Option<OwnedFd>> {
-    if launched.pauses_at(Pause::Created) {
-        hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
-        launched.reach(Pause::Created)?;
-        launched.go_on()?;
-    }
+    hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
+    launched.reach(Pause::Created)?;
+    launched.go_on()?;
     launched.executed()?;
     let pidfd = launched.pidfd.as_fd();
     let master = master.map(|s| console::receive_master(s.as_fd(), pidfd, 10_000)).transpose()?;
+    if let Some(master) = &master {
+        tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the terminal".into())?;
+    }
     if let Some(path) = &args.pidfd_socket {
         console::send_pidfd(path, pidfd, b"pidfd")?;
     }
@@ -201,7 +202,8 @@ fn cgroup(record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
 
 /// Where init is now: it may have moved itself below, and handed controllers down.
 fn init_cgroup(pid: i32) -> Result<Cgroup> {
-    let (hierarchy, below) = crate::cgroup::Hierarchy::of_process(pid)?;
-    let path = hierarchy.mount.join(below.trim_start_matches('/'));
+    let none = || Error::new("look for init's cgroup", "no cgroup2 is mounted");
+    let hierarchy = Hierarchy::probe()?.ok_or_else(none)?;
+    let path = hierarchy.mount.join(Hierarchy::place_of(pid)?.trim_start_matches('/'));
     Cgroup::open(&path)?.ok_or_else(|| Error::new(format!("open the cgroup {}", path.display()), "it is gone"))
 }

@@ -43,8 +43,9 @@ fn render(rows: &[Row], format: ListFormat, quiet: bool) -> String {
         ListFormat::Json => {
             let documents: Vec<_> =
                 rows.iter().filter_map(|r| Some(Document::new(r.record.as_ref()?, r.state?, r.owner.clone()))).collect();
-            // runc prints null for none, which is what go-runc knows; an empty array says the same to all others.
-            let mut text = serde_json::to_string(&documents).unwrap_or_default();
+            // Go's encoding of an empty list, which is what runc prints and engines have met.
+            let none = documents.is_empty();
+            let mut text = if none { "null".into() } else { serde_json::to_string(&documents).unwrap_or_default() };
             text.push('\n');
             text
         }
@@ -107,7 +108,7 @@ mod tests {
     fn an_unreadable_container_is_a_row() {
         let rows = [Row { id: "bad".into(), owner: String::new(), state: None, record: None }];
         assert!(render(&rows, ListFormat::Table, false).contains("unreadable"));
-        assert_eq!(render(&rows, ListFormat::Json, false), "[]\n");
+        assert_eq!(render(&rows, ListFormat::Json, false), "null\n");
         assert_eq!(render(&rows, ListFormat::Table, true), "bad\n");
         assert!(render(&[], ListFormat::Table, false).starts_with("ID          PID         STATUS"));
     }

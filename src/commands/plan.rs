@@ -20,7 +20,7 @@ pub fn plan(global: &Global, bundle: Option<&Path>, json: bool) -> Result<u8> {
         cgroup: global.cgroup_manager != CgroupManager::Disabled,
         environment: Vec::new(),
     };
-    let plan = plan::compile(&bundle.spec, &request, &Host::probe()?)?;
+    let plan = plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }

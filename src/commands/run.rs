@@ -23,7 +23,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     started(&made)?;
     let Some(signals) = signals else { return Ok(0) };
 
-    made.entry.unlock();
+    made.entry.unlock()?;
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let terminal =

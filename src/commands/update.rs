@@ -30,7 +30,7 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<u8> {
     let spec = Spec::parse(&bytes)?;
     check::check(&spec)?;
 
-    let hierarchy = Hierarchy::probe()?;
+    let hierarchy = Hierarchy::probe()?.unwrap_or_default();
     let writes = change.writes(&hierarchy)?;
     if !writes.is_empty() || change.devices {
         let path = record.cgroup.as_ref().ok_or_else(|| Error::new("update", "the container has no cgroup of its own"))?;

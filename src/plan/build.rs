@@ -1,5 +1,6 @@
 //! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
 
+use super::annotations;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
@@ -42,6 +43,7 @@ pub struct Request<'a> {
 pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check::check(spec)?;
     not_yet(spec)?;
+    annotations::check(spec)?;
     let mut warnings: Vec<String> = check::warnings(spec).iter().map(ToString::to_string).collect();
     let mut opens = Vec::new();
     let mut steps = Vec::new();
@@ -49,9 +51,13 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
-    push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
+    // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
+    let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
+    let at = mapped.filter(|_| !host.privileged).map_or(0, |n| n + 1);
+    early.insert(at, Step { field: String::new(), action: Action::Undumpable });
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if !request.no_new_keyring {
@@ -78,10 +84,14 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
+    let owner = mounts::cgroup_owner(&context);
+    let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
+    let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
     Ok(Plan {
-        cgroup: if request.cgroup { Setup::plan(&spec.linux, request.id, &host.cgroups())? } else { None },
+        from_outside,
+        cgroup,
         net_devices: spec.linux.net_devices.clone(),
         affinity: None,
         namespaces,
@@ -98,11 +108,10 @@ fn not_yet(spec: &Spec) -> Result<()> {
     if let Some(process) = &spec.process {
         labels_not_yet(process)?;
     }
-    let missing = [
+    refuse(&[
         ("/linux/mountLabel", !spec.linux.mount_label.is_empty(), "SELinux labels"),
         ("/linux/intelRdt", spec.linux.intel_rdt.is_some(), "Intel RDT"),
-    ];
-    refuse(&missing)
+    ])
 }
 
 /// The same of a process.
@@ -122,15 +131,27 @@ fn refuse(missing: &[(&str, bool, &str)]) -> Result<()> {
     }
 }
 
+/// Whether the parent must set what takes CAP_SYS_RESOURCE over the host: a child in a user namespace has it no more.
+pub(super) fn is_set_from_outside(namespaces: &Namespaces, host: &Host) -> bool {
+    namespaces.has(flags::NEWUSER) && host.privileged
+}
+
+/// Takes those steps out.
+pub(super) fn part_from_outside(steps: Vec<Step>, namespaces: &Namespaces, host: &Host) -> (Vec<Step>, Vec<Step>) {
+    let outside = is_set_from_outside(namespaces, host);
+    steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)))
+}
+
 /// Kernel settings that come before the mounts.
 fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
-    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| n != host.oom_score_adj);
-    if adjust.is_some() || !spec.linux.sysctl.is_empty() {
-        let field = if adjust.is_some() { "/process/oomScoreAdj" } else { "/linux/sysctl" };
+    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| Some(n) != host.oom_score_adj);
+    let by_child = adjust.is_some() && !is_set_from_outside(namespaces, host);
+    if by_child || !spec.linux.sysctl.is_empty() {
+        let field = if by_child { "/process/oomScoreAdj" } else { "/linux/sysctl" };
         steps.push(Step { field: field.into(), action: Action::OpenProc });
     }
     if let Some(n) = adjust {
-        let action = Action::WriteProc { path: c"self/oom_score_adj".into(), value: c_string(&n.to_string(), "")? };
+        let action = Action::OomScoreAdj(c_string(&n.to_string(), "")?);
         steps.push(Step { field: "/process/oomScoreAdj".into(), action });
     }
     if namespaces.new & flags::NEWNET != 0 {
@@ -205,7 +226,6 @@ fn last(
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Vec<CString>)> {
-    process::settings(program, steps)?;
     let (env, late) = become_program(spec, &request.environment, host, namespaces, program, steps, warnings)?;
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
     if request.wait {
@@ -244,6 +264,12 @@ pub(super) fn become_program(
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Option<crate::seccomp::Filter>)> {
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+    // Before the limits, one of which may be of open files.
+    let (env, home) = process::environment(program, environment)?;
+    if let Some(entry) = home {
+        push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
+    }
+    process::settings(program, steps)?;
     if let Some(asked) = &spec.linux.personality {
         let persona = values::personality(asked).map_err(|e| e.under("/linux/personality"))?;
         push(steps, "/linux/personality", Action::Personality(persona.into()));
@@ -257,18 +283,11 @@ pub(super) fn become_program(
     if program.no_new_privileges {
         push(steps, "/process/noNewPrivileges", Action::NoNewPrivileges);
     }
-    let (env, home) = process::environment(program, environment)?;
-    if let Some(entry) = home {
-        push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
-    }
     if program.user.uid != 0 || namespaces.has(flags::NEWUSER) {
         let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
         push(steps, "/process/user", action);
     }
-    let filter = match &spec.linux.seccomp {
-        Some(profile) => crate::seccomp::compile(profile)?,
-        None => None,
-    };
+    let filter = annotations::filter(spec)?;
     let (early, late) = match filter {
         Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
         other => (None, other),
@@ -288,8 +307,10 @@ pub(super) fn become_program(
 /// one id that the kernel lets it map by itself.
 fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
-    if spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true") {
+    if annotations::keeps_groups(spec) {
         Groups::Keep
+    } else if host.setgroups_denied {
+        Groups::Denied
     } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
         Groups::Set
     } else {

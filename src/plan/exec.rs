@@ -5,9 +5,9 @@
 //! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
 //! (an unprivileged user's container), the child enters all and forks once more.
 
-use super::build::{arguments, become_program, labels_not_yet};
+use super::build::{arguments, become_program, is_set_from_outside, labels_not_yet, part_from_outside};
 use super::namespaces::{self, Namespaces};
-use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string, process};
+use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
 use crate::config::{Capabilities, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -81,17 +81,15 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     // Before anybody in the container can see this process.
     push(&mut steps, "", Action::Undumpable);
-    if let Some(n) = program.oom_score_adj.filter(|&n| n != host.oom_score_adj) {
-        push(&mut steps, "/process/oomScoreAdj", Action::OpenProc);
-        let action = Action::WriteProc { path: c"self/oom_score_adj".into(), value: c_string(&n.to_string(), "")? };
-        push(&mut steps, "/process/oomScoreAdj", action);
+    let mut early = Vec::new();
+    let namespaces = enter(spec, request, host, &mut early);
+    if let Some(n) = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj) {
+        if !is_set_from_outside(&namespaces, host) {
+            push(&mut steps, "/process/oomScoreAdj", Action::OpenProc);
+        }
+        push(&mut steps, "/process/oomScoreAdj", Action::OomScoreAdj(c_string(&n.to_string(), "")?));
     }
-    let user = request.differ & flags::NEWUSER != 0;
-    if user {
-        // Raising a limit takes rights that the container's user namespace does not have.
-        process::settings(program, &mut steps)?;
-    }
-    let namespaces = enter(spec, request, host, &mut steps);
+    steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if request.keyring {
         // It is there by now: the name finds it.
@@ -104,20 +102,16 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         push(&mut steps, "/process/terminal", action);
     }
     let affinity = affinity(program, &mut steps)?;
-    if !user {
-        process::settings(program, &mut steps)?;
-    }
     let (envp, late) = become_program(spec, &[], host, &namespaces, program, &mut steps, &mut warnings)?;
-    if steps.iter().any(|s| matches!(&s.action, Action::Seccomp(f) if f.notify.is_some())) {
-        // Until the listener is with its agent: exec would close it.
-        push(&mut steps, "/linux/seccomp", Action::Pause(Pause::Created));
-    }
+    push(&mut steps, "", Action::Pause(Pause::Created));
     push(&mut steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(&mut steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     push(&mut steps, "/process/args", Action::Exec);
+    let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
     Ok(Plan {
+        from_outside,
         namespaces,
         cgroup: None,
         opens: vec![Open { field: String::new(), path: c"".into(), what: What::Init }],

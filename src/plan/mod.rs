@@ -8,6 +8,7 @@
 //! a directory that a tmpfs covers, the home directory in the container's /etc/passwd, which PATH candidate exists, and
 //! whether `mknod` is allowed (else the host's node is bound).
 
+pub mod annotations;
 pub mod build;
 pub mod exec;
 pub mod mounts;
@@ -40,6 +41,9 @@ pub struct Plan {
     pub opens: Vec<Open>,
     /// What the child does, in order.
     pub steps: Vec<Step>,
+    /// What the parent sets on the child that waits at [`Pause::Created`]: it takes rights over the host that a process in
+    /// a user namespace has not.
+    pub from_outside: Vec<Step>,
     /// What the user should know and need not stop for; shown at log level `warning`.
     pub warnings: Vec<String>,
     /// Arguments of the program.
@@ -156,6 +160,8 @@ pub enum Action {
     Keyring(CString),
     /// Mount a private procfs, attached nowhere, for writes that must not be redirected (CVE-2019-16884, CVE-2025-52881).
     OpenProc,
+    /// Set the score that the out-of-memory killer adds (proc_pid_oom_score_adj(5)).
+    OomScoreAdj(CString),
     /// Write a file of that procfs.
     WriteProc { path: CString, value: CString },
     /// Bring the loopback device up.
@@ -167,7 +173,7 @@ pub enum Action {
     /// Open [`Plan::opens`] here, where the parent may not.
     Opens,
     /// Clone the rootfs onto itself and hold it.
-    Root { path: CString, private: bool },
+    Root(CString),
     /// Mount something in the root.
     Mount(Mount),
     /// Make a device node.
@@ -214,7 +220,7 @@ pub enum Action {
     MakeWorkingDirectory(CString),
     /// Enter the working directory, as root or, `last`, as the user; verify that it is inside.
     WorkingDirectory { path: CString, last: bool },
-    /// Set no_new_privs and read it back.
+    /// Set no_new_privs.
     NoNewPrivileges,
     /// Replace the n-th entry of the environment by `HOME=` of the user in the container's /etc/passwd.
     Home { entry: usize, uid: u32 },
@@ -226,7 +232,7 @@ pub enum Action {
     Groups(Vec<u32>),
     /// Become the user, keeping the permitted capabilities for the next step.
     User { uid: u32, gid: u32, keep: bool },
-    /// Set the capability sets, read all five back.
+    /// Set the capability sets; `bounding` is what is to be read back.
     Capabilities { caps: Caps, ambient: u64, bounding: u64 },
     /// Find the program: the first candidate that the user may execute.
     Program { name: CString, candidates: Vec<CString> },
@@ -267,7 +273,20 @@ pub enum Source {
     /// A new file system.
     Filesystem(Filesystem),
     /// Nothing new: change the mount that is there.
-    Remount(Attrs),
+    Remount(Remount),
+}
+
+/// Changes of a mount that is there. What is empty or zero stays as it is.
+#[derive(Debug, Default)]
+pub struct Remount {
+    /// Of the mount.
+    pub attrs: Attrs,
+    /// Of the mount and everything below it.
+    pub recursive_attrs: Attrs,
+    /// Propagation changes in order: type, recursively.
+    pub propagation: Vec<(u64, bool)>,
+    /// fsconfig parameters of its file system, in order.
+    pub parameters: Vec<(CString, Option<CString>)>,
 }
 
 /// A new file system.

@@ -36,7 +36,9 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     let path = c_string(&context.bundle.join(&root.path).to_string_lossy(), "/root/path")?;
     let (propagation, _) = mounts::root_propagation(&spec.linux.rootfs_propagation);
     let field = if spec.linux.rootfs_propagation.is_empty() { String::new() } else { "/linux/rootfsPropagation".to_string() };
-    let attrs = Attrs { propagation, ..Attrs::default() };
+    // An unbindable mount cannot be cloned, and the rootfs is: it becomes so once it is the root.
+    let first = if propagation == libc::MS_UNBINDABLE { libc::MS_PRIVATE } else { propagation };
+    let attrs = Attrs { propagation: first, ..Attrs::default() };
     steps.push(Step { field: field.clone(), action: Action::Propagation(attrs) });
     let shared = propagation == libc::MS_SHARED;
     if shared {
@@ -45,7 +47,7 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     if !context.host.privileged {
         steps.push(Step { field: String::new(), action: Action::Opens });
     }
-    steps.push(Step { field: "/root/path".into(), action: Action::Root { path, private: !shared } });
+    steps.push(Step { field: "/root/path".into(), action: Action::Root(path) });
     Ok(())
 }
 

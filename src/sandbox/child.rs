@@ -38,12 +38,43 @@ pub struct Child {
     pub(super) mask_dir: Option<OwnedFd>,
     /// True once the null device masks a file and its slot can be cloned.
     pub(super) null_attached: bool,
+    /// The directory that a device or link was made in last, and its path: most go to /dev.
+    pub(super) parent: Option<(OwnedFd, Parent)>,
     /// The working directory has been entered.
     pub(super) cwd_entered: bool,
     /// Which candidate of the program step it is.
     pub(super) program: usize,
     /// True once `start` has said go: reports go to it.
     started: bool,
+}
+
+/// The path of a directory, on the stack.
+pub struct Parent {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Parent {
+    /// Takes a path, unless it is too long to be worth it.
+    pub(super) fn new(path: &[u8]) -> Option<Self> {
+        let mut bytes = [0; 64];
+        bytes.get_mut(..path.len())?.copy_from_slice(path);
+        Some(Self { bytes, len: path.len() })
+    }
+
+    /// Whether it is this path.
+    pub(super) fn is(&self, path: &[u8]) -> bool {
+        self.bytes.get(..self.len) == Some(path)
+    }
+}
+
+/// Lets go of a descriptor that is not needed any more: it is closed with all others by one call before the wait for
+/// `start`, or by exec. Closed at once only where there are so many that the limit of open files could be met.
+pub(super) fn leave(fd: OwnedFd) {
+    const FEW: i32 = 256;
+    if fd.as_raw_fd() < FEW {
+        std::mem::forget(fd);
+    }
 }
 
 /// Why a step failed.
@@ -82,6 +113,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
         devpts: None,
         mask_dir: None,
         null_attached: false,
+        parent: None,
         cwd_entered: false,
         program: 0,
         started: false,
@@ -129,18 +161,26 @@ impl Child {
         if let Ok(channel) = u32::try_from(self.given.channel.as_raw_fd()) {
             fs::close_between(channel, channel).call("close_range")?;
         }
+        // It has handed the listener over: it did so before the pause at which it let this process go.
+        if let Some(listener) = self.listener() {
+            fs::close_between(listener, listener).call("close_range")?;
+        }
         fs::read_full(start.as_fd(), &mut [0; 1]).call("read")?;
         self.started = true;
         Ok(())
     }
 
-    /// Closes everything from descriptor `first` on but the channel and the FIFOs: what waits for `start`, perhaps for
-    /// days, holds nothing of the caller's and nothing of the host's.
+    /// Closes everything from descriptor `first` on but the channel, the FIFOs and a seccomp listener: what waits for
+    /// `start`, perhaps for days, holds nothing of the caller's and nothing of the host's.
     pub(super) fn release(&mut self, first: u32) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
-        let mut keep = [number(&self.given.channel); 3];
+        let mut keep = [number(&self.given.channel); 4];
         if let Some((start, result)) = &self.given.start {
-            keep = [number(&self.given.channel), number(start), number(result)];
+            keep = [number(&self.given.channel), number(start), number(result), number(result)];
+        }
+        // The parent may not have taken it yet.
+        if let (Some(last), Some(listener)) = (keep.last_mut(), self.listener()) {
+            *last = listener;
         }
         keep.sort_unstable();
         let mut next = first;
@@ -152,11 +192,17 @@ impl Child {
         }
         fs::close_between(next, u32::MAX).call("close_range")?;
         // Their numbers are free now, and may come to mean something else.
+        std::mem::forget(self.parent.take());
         for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
             std::mem::forget(fd.take());
         }
         std::mem::forget(std::mem::take(&mut self.given.slots));
         Ok(())
+    }
+
+    /// The number of the seccomp listener, once the filter is loaded.
+    fn listener(&self) -> Option<u32> {
+        self.given.listener.as_ref().and_then(crate::sys::shared::Word::get).and_then(|n| u32::try_from(n).ok())
     }
 
     /// The root of the assembled tree.

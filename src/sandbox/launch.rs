@@ -4,14 +4,14 @@
 use super::child::{self, Fail, Inheritance};
 use super::open::{self, Opened};
 use super::report::{Kind, Report, SIZE};
-use super::words;
+use super::{verify, words};
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Pause, Plan, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::{process, shared::Word};
+use crate::sys::{fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -43,13 +43,15 @@ pub struct Launched {
     listener: Option<Word>,
 }
 
+/// Open files up to which no caller's soft limit is in the way.
+const MANY_OPEN: usize = 200;
+
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
 pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
-    // The program starts with the limit as it is then: not touched where little is opened.
-    if plan.opens.len() > 1 {
+    if plan.opens.len() > MANY_OPEN {
         process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
     }
     let slots = prepare(&plan, equipment.init)?;
@@ -107,10 +109,10 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
         (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV, Some(cgroup)) => return cgroup.refused_entry("clone3", errno),
         _ => Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces"),
     };
-    if plan.namespaces.clone & flags::NEWUSER != 0 {
-        if let Some(why) = crate::idmap::why_no_user_namespace(errno) {
-            return error.hint(why);
-        }
+    if plan.namespaces.clone & flags::NEWUSER != 0
+        && let Some(why) = crate::idmap::why_no_user_namespace(errno)
+    {
+        return error.hint(why);
     }
     match errno {
         Errno::EPERM => error.hint("root is needed, or a user namespace in linux.namespaces"),
@@ -131,11 +133,11 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
             continue;
         }
         let tree = if let What::Tree(tree) = &entry.what { Some(tree) } else { None };
-        if tree.is_some_and(|t| t.copy_symlink) {
-            if let Some(target) = open::link_target(entry).map_err(word)? {
-                slots.push(Opened::Link(target));
-                continue;
-            }
+        if tree.is_some_and(|t| t.copy_symlink)
+            && let Some(target) = open::link_target(entry).map_err(word)?
+        {
+            slots.push(Opened::Link(target));
+            continue;
         }
         if by_child && !matches!(entry.what, What::Namespace(_)) {
             if tree.is_some_and(|t| t.idmap.is_some()) {
@@ -267,11 +269,17 @@ impl Launched {
         self.plan.steps.iter().any(|s| matches!(s.action, Action::Pause(p) if p == pause))
     }
 
-    /// Waits until the child has got to this pause.
+    /// Waits until the child has got to this pause; at the last one, reads back what it has set.
     pub fn reach(&self, pause: Pause) -> Result<()> {
         let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
         match self.hear()? {
-            Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => Ok(()),
+            Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => {
+                if pause == Pause::Created {
+                    self.set_from_outside()?;
+                    verify::verify(&self.plan, self.pid)?;
+                }
+                Ok(())
+            }
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Err(self.died()),
         }
@@ -303,14 +311,35 @@ impl Launched {
                     .map_err(|e| e.at("/linux/seccomp/listenerPath"))
                     .map(Some);
             }
-            // A message before that can only be of a failure.
-            if self.wait(PollTimeout::from(1u8))? {
+            // A message before that can only be of a failure. The word is looked at again once there is one: it is written
+            // before the next pause is reached.
+            if self.wait(PollTimeout::from(1u8))? && word.get().is_none() {
                 return match self.hear()? {
                     Heard::Message(report) => Err(self.failed(&report)),
                     Heard::Closed => Err(self.died()),
                 };
             }
         }
+    }
+
+    /// Sets on the waiting child what it may not set itself.
+    fn set_from_outside(&self) -> Result<()> {
+        for step in &self.plan.from_outside {
+            let (call, done) = match &step.action {
+                Action::Rlimit { resource, soft, hard } => ("prlimit64", process::set_rlimit(self.pid, *resource, *soft, *hard)),
+                Action::OomScoreAdj(score) => {
+                    let file = crate::store::init::proc_file(self.pid, "oom_score_adj")?;
+                    let open = fs::open(fs::cwd(), &file, libc::O_WRONLY, 0);
+                    ("write", open.and_then(|file| fs::write_all(file.as_fd(), score.to_bytes())))
+                }
+                _ => continue,
+            };
+            if let Err(e) = done {
+                let error = Error::sys(step.action.words(), call, e.into());
+                return Err(words::hint(error, &step.action, e as i32).at(step.field.clone()));
+            }
+        }
+        Ok(())
     }
 
     fn write_maps(&self) -> Result<()> {

@@ -1,25 +1,31 @@
 //! A stored pid as a process: the very one, or nobody. A number alone may have come to name another since.
 
 use super::Record;
-use crate::error::{Context, Result};
-use crate::sys::pidfd;
+use crate::error::{Context, Error, Result};
+use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 /// This boot of the machine.
 pub fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    Ok(std::fs::read_to_string(path).step("read", || format!("read {path}"))?.trim().to_string())
+    let path = c"/proc/sys/kernel/random/boot_id";
+    let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()))?;
+    Ok(text.trim().to_string())
 }
 
 /// Start time of a process in clock ticks since boot, and its state letter (proc_pid_stat(5)); `None` when it is gone.
 pub fn start_time(pid: i32) -> Result<Option<(u64, char)>> {
-    let path = format!("/proc/{pid}/stat");
-    match std::fs::read_to_string(&path) {
+    match fs::read_small(fs::cwd(), &proc_file(pid, "stat")?) {
         Ok(text) => Ok(parse_stat(&text)),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-        Err(e) => Err(e).step("read", || format!("read {path}")),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(e) => Err(Error::sys(format!("read /proc/{pid}/stat"), "read", e.into())),
     }
+}
+
+/// The path of a file of a process in procfs.
+pub fn proc_file(pid: i32, name: &str) -> Result<CString> {
+    CString::new(format!("/proc/{pid}/{name}")).map_err(|_| Error::new("name a file of procfs", "it has a NUL byte"))
 }
 
 /// Fields 22 and 3. The name before them may hold anything, parentheses too.

@@ -22,31 +22,6 @@ pub fn set_groups(groups: &[u32]) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
 }
 
-/// getgroups(2) into `buffer`; the number of groups.
-pub fn groups(buffer: &mut [u32]) -> nix::Result<usize> {
-    // SAFETY: the pointer and the count are of one slice.
-    let n = check(unsafe { libc::syscall(libc::SYS_getgroups, buffer.len(), buffer.as_mut_ptr()) })?;
-    usize::try_from(n).map_err(|_| Errno::EINVAL)
-}
-
-/// The real, effective and saved user ids (getresuid(2)).
-pub fn uids() -> nix::Result<[u32; 3]> {
-    let mut ids = [0u32; 3];
-    let [r, e, s] = &mut ids;
-    // SAFETY: three pointers to u32 of our own.
-    check(unsafe { libc::getresuid(r, e, s) }.into())?;
-    Ok(ids)
-}
-
-/// The real, effective and saved group ids (getresgid(2)).
-pub fn gids() -> nix::Result<[u32; 3]> {
-    let mut ids = [0u32; 3];
-    let [r, e, s] = &mut ids;
-    // SAFETY: three pointers to u32 of our own.
-    check(unsafe { libc::getresgid(r, e, s) }.into())?;
-    Ok(ids)
-}
-
 /// One prctl(2) call that takes integers.
 pub(super) fn prctl(option: i32, a: u64, b: u64) -> nix::Result<i32> {
     // SAFETY: only options that take integers are called with this.
@@ -64,11 +39,6 @@ pub fn set_no_new_privs() -> nix::Result<()> {
     prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0).map(drop)
 }
 
-/// Reads no_new_privs back.
-pub fn no_new_privs() -> nix::Result<bool> {
-    Ok(prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0)? == 1)
-}
-
 /// Keeps the permitted set over a change of user ids (PR_SET_KEEPCAPS).
 pub fn keep_caps(on: bool) -> nix::Result<()> {
     prctl(libc::PR_SET_KEEPCAPS, on.into(), 0).map(drop)
@@ -79,11 +49,6 @@ pub fn drop_bounding(cap: u8) -> nix::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, cap.into(), 0).map(drop)
 }
 
-/// Whether a capability is in the bounding set; `EINVAL` past the last one the kernel knows.
-pub fn in_bounding(cap: u8) -> nix::Result<bool> {
-    Ok(prctl(libc::PR_CAPBSET_READ, cap.into(), 0)? == 1)
-}
-
 /// Empties the ambient set.
 pub fn clear_ambient() -> nix::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64, 0).map(drop)
@@ -92,11 +57,6 @@ pub fn clear_ambient() -> nix::Result<()> {
 /// Raises one capability in the ambient set.
 pub fn raise_ambient(cap: u8) -> nix::Result<()> {
     prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_RAISE as u64, cap.into()).map(drop)
-}
-
-/// Whether a capability is in the ambient set.
-pub fn in_ambient(cap: u8) -> nix::Result<bool> {
-    Ok(prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap.into())? == 1)
 }
 
 /// The three sets that capget(2) and capset(2) know, a bit a capability.
@@ -142,37 +102,4 @@ pub fn set_caps(caps: Caps) -> nix::Result<()> {
     let header = HEADER;
     // SAFETY: header and two data halves, as version 3 asks.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
-}
-
-/// capget(2) of this thread.
-pub fn caps() -> nix::Result<Caps> {
-    let mut data = [Half::default(); 2];
-    let mut header = HEADER;
-    // SAFETY: header and two data halves, as version 3 asks.
-    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
-    let [lo, hi] = data;
-    let whole = |lo: u32, hi: u32| u64::from(hi) << 32 | u64::from(lo);
-    Ok(Caps {
-        effective: whole(lo.effective, hi.effective),
-        permitted: whole(lo.permitted, hi.permitted),
-        inheritable: whole(lo.inheritable, hi.inheritable),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_what_proc_says() {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = |name: &str| {
-            let l = status.lines().find(|l| l.starts_with(name)).unwrap();
-            u64::from_str_radix(l.split_whitespace().nth(1).unwrap(), 16).unwrap()
-        };
-        let caps = caps().unwrap();
-        assert_eq!((caps.effective, caps.permitted, caps.inheritable), (line("CapEff"), line("CapPrm"), line("CapInh")));
-        assert_eq!(in_bounding(0).unwrap(), line("CapBnd") & 1 == 1);
-        assert_eq!(in_bounding(63), Err(Errno::EINVAL));
-    }
 }

@@ -38,6 +38,26 @@ pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
     Ok(done)
 }
 
+/// Reads a small file of procfs, sysfs or cgroupfs, which hands out its text whole: a read that does not fill the buffer
+/// has reached its end.
+pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
+    let file = open(dir, path, libc::O_RDONLY, 0)?;
+    let mut text = Vec::new();
+    let mut buffer = [0u8; 8192];
+    loop {
+        match nix::unistd::read(&file, &mut buffer) {
+            Ok(n) => {
+                text.extend_from_slice(buffer.get(..n).unwrap_or_default());
+                if n < buffer.len() {
+                    return String::from_utf8(text).map_err(|_| Errno::EILSEQ);
+                }
+            }
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Writes all of `data`.
 pub fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
     while !data.is_empty() {
@@ -57,6 +77,15 @@ pub fn stat(fd: BorrowedFd<'_>) -> nix::Result<libc::stat> {
     // SAFETY: `st` is a stat buffer of our own.
     check(unsafe { libc::fstat(fd.as_raw_fd(), &raw mut st) }.into())?;
     Ok(st)
+}
+
+/// Whether `path` is a directory (stat(2), links followed).
+pub fn is_directory(path: &CStr) -> nix::Result<bool> {
+    // SAFETY: an all-zero stat is a valid value to be written over.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path and a stat buffer of our own.
+    check(unsafe { libc::fstatat(libc::AT_FDCWD, path.as_ptr(), &raw mut st, 0) }.into())?;
+    Ok(kind(st.st_mode) == libc::S_IFDIR)
 }
 
 /// The magic number of the file system that `fd` lies on (statfs(2)).
@@ -181,6 +210,28 @@ pub fn cloexec_from(first: u32) -> nix::Result<()> {
 pub fn close_between(first: u32, last: u32) -> nix::Result<()> {
     // SAFETY: integers only. Owned descriptors whose numbers are closed here are forgotten by the one caller.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+}
+
+/// Whether this process is in another user namespace than the machine's first, whose inode number is fixed
+/// (PROC_USER_INIT_INO, <linux/proc_ns.h>).
+pub fn in_nested_user_namespace() -> nix::Result<bool> {
+    const FIRST: u64 = 0xefff_fffd;
+    // SAFETY: an all-zero stat is a valid value to be written over.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a static string and a stat buffer of our own.
+    check(unsafe { libc::fstatat(libc::AT_FDCWD, c"/proc/self/ns/user".as_ptr(), &raw mut st, 0) }.into())?;
+    Ok(st.st_ino != FIRST)
+}
+
+/// flock(2): `LOCK_EX`, `LOCK_SH` or `LOCK_UN`. The lock is the open file's: a child that inherits it holds it too.
+pub fn lock(fd: BorrowedFd<'_>, how: i32) -> nix::Result<()> {
+    loop {
+        // SAFETY: integers only.
+        match check(unsafe { libc::flock(fd.as_raw_fd(), how) }.into()) {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Whether a descriptor of that number is open.

@@ -121,6 +121,7 @@ pub fn ensure(root: BorrowedFd<'_>, path: &CStr, make: Make) -> nix::Result<Owne
     Err(Errno::ELOOP)
 }
 
+#[allow(clippy::large_enum_variant)] // on the stack, between clone and exec
 enum Walk {
     Done(OwnedFd),
     /// A dangling link was met: the same walk, with the link's target in its place.
@@ -222,15 +223,18 @@ fn follow(dir: BorrowedFd<'_>, name: &CStr, parent: &[u8], tail: &[u8]) -> nix::
     Ok(path)
 }
 
-/// Makes the parents of `path` and opens the parent directory; hands back the last component's name, NUL-terminated.
-pub fn ensure_parent(root: BorrowedFd<'_>, path: &CStr) -> nix::Result<(OwnedFd, Name)> {
+/// The directory of `path` and its last component, NUL-terminated.
+pub fn split(path: &CStr) -> nix::Result<(&[u8], Name)> {
     let (parent, last) = split_last(path.to_bytes());
     if last.is_empty() || last == b"." || last == b".." {
         return Err(Errno::EINVAL);
     }
-    let name = Name(Buffer::from(last)?);
-    let parent = Buffer::from(if parent.is_empty() { b"/" } else { parent })?;
-    Ok((ensure(root, parent.c_str()?, Make::Dir)?, name))
+    Ok((if parent.is_empty() { b"/" } else { parent }, Name(Buffer::from(last)?)))
+}
+
+/// Opens a directory inside `root`, made where it is missing.
+pub fn ensure_directory(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+    ensure(root, Buffer::from(path)?.c_str()?, Make::Dir)
 }
 
 /// One path component.

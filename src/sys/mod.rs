@@ -23,6 +23,7 @@ pub mod seccomp;
 pub mod shared;
 pub mod socket;
 pub mod spawn;
+pub mod start;
 pub mod tty;
 pub mod userns;
 pub mod vfs;

@@ -3,7 +3,7 @@
 use super::find;
 use crate::error::{Error, Result};
 use caps::Capability;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// A set of capabilities as the kernel takes it, and the names that stand for none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ fn id(text: &str, what: &str) -> Result<u32> {
 /// # Errors
 /// An entry without `=`, without a name, or with a NUL; the field is its index, `/3`.
 pub fn environment(env: &[String]) -> Result<Vec<&str>> {
-    let mut seen = HashSet::with_capacity(env.len());
+    let mut seen = BTreeSet::new();
     let mut kept = Vec::with_capacity(env.len());
     for (n, entry) in env.iter().enumerate().rev() {
         let name = variable_name(entry).map_err(|e| e.at(format!("/{n}")))?;

@@ -28,11 +28,11 @@ fn directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Result<(),
     xattr::copy(from, to).call("fsetxattr")?;
     let mut buffer = dirent::Buffer::new();
     loop {
-        let mut entries = buffer.read(from).call("getdents64")?;
+        let entries = buffer.read(from).call("getdents64")?;
         if entries.is_empty() {
             return Ok(());
         }
-        while let Some(name) = entries.next() {
+        for name in entries {
             if name != c"." && name != c".." {
                 entry(from, to, name, depth)?;
             }

@@ -2,51 +2,71 @@
 //! its final flags before it can be seen.
 
 use super::copyup;
-use crate::plan::{Filesystem, Mount, Plan, Source, What};
-use crate::sandbox::child::{Call, Child, Fail};
+use crate::plan::{Filesystem, Mount, Plan, Remount, Source, What};
+use crate::sandbox::child::{Call, Child, Fail, leave};
 use crate::sandbox::open::{Opened, look};
 use crate::sandbox::report::Detail;
 use crate::sys::inroot::{self, Make};
 use crate::sys::mount::{self, Attrs, attr};
 use crate::sys::{fs, fs::PROC_MAGIC};
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One of `mounts`.
 pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
     match &m.source {
         Source::Tree(slot) => {
-            match child.given.slots.get(slot.0) {
+            let opened = child.given.slots.get_mut(slot.0).map(|s| std::mem::replace(s, Opened::Nothing));
+            match opened {
                 Some(Opened::Fd(tree, directory)) => {
-                    let make = if *directory { Make::Dir } else { Make::File };
+                    let make = if directory { Make::Dir } else { Make::File };
                     let target = target(child.root()?, m, make)?;
-                    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+                    attach(tree.as_fd(), target.as_fd())?;
+                    leave(target);
+                    // An attached tree needs no descriptor any more.
+                    leave(tree);
+                    Ok(())
                 }
                 Some(Opened::Link(to)) => {
-                    return super::rootfs::symlink(child, &m.target, to, false, None);
+                    let made = super::rootfs::symlink(child, &m.target, &to, false, None);
+                    // Freed with the rest of memory, at exec.
+                    std::mem::forget(to);
+                    made
                 }
-                _ => return Err(Fail::call("open_tree", Errno::EBADF)),
+                _ => Err(Fail::call("open_tree", Errno::EBADF)),
             }
-            // An attached tree needs no descriptor any more; thousands of mounts must not exhaust the table.
-            if let Some(used) = child.given.slots.get_mut(slot.0) {
-                *used = Opened::Nothing;
-            }
-            Ok(())
         }
         Source::Filesystem(new) => {
+            // Looked for before it is made: a mount point of ours has no mode that anyone has chosen.
+            let inherit = new.inherit_mode && look(child.root()?, &m.target)?.map(leave).is_some();
             let target = target(child.root()?, m, Make::Dir)?;
-            let mounted = filesystem(new, target.as_fd())?;
-            mount::move_mount(mounted.as_fd(), target.as_fd()).call("move_mount")?;
+            let mounted = filesystem(new, target.as_fd(), inherit)?;
+            attach(mounted.as_fd(), target.as_fd())?;
+            leave(target);
             if m.is_devpts {
                 child.devpts = Some(mounted);
+            } else {
+                leave(mounted);
             }
             Ok(())
         }
-        Source::Remount(attrs) => {
+        Source::Remount(changes) => {
             let target = inroot::open(child.root()?, &m.target, libc::O_PATH, 0).call("openat2")?;
-            mount::mount_setattr(target.as_fd(), c"", false, *attrs, None).call("mount_setattr")
+            remount(changes, target.as_fd())?;
+            leave(target);
+            Ok(())
         }
+    }
+}
+
+/// Attaches a detached mount. A directory on a file, or the other way round, is EINVAL to move_mount(2), as much else is;
+/// mount(2) says ENOTDIR, and engines know that.
+fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fail> {
+    let directory = |fd| fs::stat(fd).is_ok_and(|st| fs::kind(st.st_mode) == libc::S_IFDIR);
+    match mount::move_mount(tree, target) {
+        Err(Errno::EINVAL) if directory(tree) != directory(target) => Err(Fail::call("move_mount", Errno::ENOTDIR)),
+        other => other.call("move_mount"),
     }
 }
 
@@ -82,30 +102,61 @@ fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> 
     Ok(fd)
 }
 
-/// A detached mount of a new file system.
-fn filesystem(new: &Filesystem, target: BorrowedFd<'_>) -> Result<OwnedFd, Fail> {
-    let context = mount::fsopen(&new.kind).call("fsopen")?;
-    let explain = |name: &'static str, result: nix::Result<()>| {
-        result.map_err(|e| {
-            let mut text = [0u8; 216];
-            let n = mount::fs_message(context.as_fd(), &mut text);
-            let Fail(report) = Fail::call(name, e);
-            Fail(if n > 0 { report.detail(Detail::Kernel, text.get(..n).unwrap_or_default()) } else { report })
-        })
-    };
-    for (key, value) in &new.parameters {
+/// Adds what the kernel has to say of a file system to the failure.
+fn explain(context: BorrowedFd<'_>, result: nix::Result<()>) -> Result<(), Fail> {
+    result.map_err(|e| {
+        let mut text = [0u8; 216];
+        let n = mount::fs_message(context, &mut text);
+        let Fail(report) = Fail::call("fsconfig", e);
+        Fail(if n > 0 { report.detail(Detail::Kernel, text.get(..n).unwrap_or_default()) } else { report })
+    })
+}
+
+fn configure(context: BorrowedFd<'_>, parameters: &[(CString, Option<CString>)]) -> Result<(), Fail> {
+    for (key, value) in parameters {
         let set = match value {
-            Some(value) => mount::fsconfig_string(context.as_fd(), key, value),
-            None => mount::fsconfig_flag(context.as_fd(), key),
+            Some(value) => mount::fsconfig_string(context, key, value),
+            None => mount::fsconfig_flag(context, key),
         };
-        explain("fsconfig", set)?;
+        explain(context, set)?;
     }
-    if new.inherit_mode {
+    Ok(())
+}
+
+fn propagate(mounted: BorrowedFd<'_>, changes: &[(u64, bool)]) -> Result<(), Fail> {
+    for &(propagation, recursive) in changes {
+        let attrs = Attrs { propagation, ..Attrs::default() };
+        mount::mount_setattr(mounted, c"", recursive, attrs, None).call("mount_setattr")?;
+    }
+    Ok(())
+}
+
+/// Changes the mount that `target` is the root of.
+fn remount(changes: &Remount, target: BorrowedFd<'_>) -> Result<(), Fail> {
+    if !changes.parameters.is_empty() {
+        let context = mount::fspick(target).call("fspick")?;
+        configure(context.as_fd(), &changes.parameters)?;
+        explain(context.as_fd(), mount::fsconfig_reconfigure(context.as_fd()))?;
+        leave(context);
+    }
+    for (attrs, recursive) in [(changes.recursive_attrs, true), (changes.attrs, false)] {
+        if attrs != Attrs::default() {
+            mount::mount_setattr(target, c"", recursive, attrs, None).call("mount_setattr")?;
+        }
+    }
+    propagate(target, &changes.propagation)
+}
+
+/// A detached mount of a new file system.
+fn filesystem(new: &Filesystem, target: BorrowedFd<'_>, inherit_mode: bool) -> Result<OwnedFd, Fail> {
+    let context = mount::fsopen(&new.kind).call("fsopen")?;
+    configure(context.as_fd(), &new.parameters)?;
+    if inherit_mode {
         let mode = fs::stat(target).call("fstat")?.st_mode & 0o7777;
         let mut digits = [0u8; 8];
-        explain("fsconfig", mount::fsconfig_string(context.as_fd(), c"mode", octal(mode, &mut digits)))?;
+        explain(context.as_fd(), mount::fsconfig_string(context.as_fd(), c"mode", octal(mode, &mut digits)))?;
     }
-    explain("fsconfig", mount::fsconfig_create(context.as_fd()))?;
+    explain(context.as_fd(), mount::fsconfig_create(context.as_fd()))?;
     let readonly = new.attrs & attr::RDONLY;
     let at_once = if new.copy_up { new.attrs & !attr::RDONLY } else { new.attrs };
     let mounted = mount::fsmount(context.as_fd(), at_once).call("fsmount")?;
@@ -116,10 +167,8 @@ fn filesystem(new: &Filesystem, target: BorrowedFd<'_>) -> Result<OwnedFd, Fail>
             mount::mount_setattr(mounted.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
         }
     }
-    for &(propagation, recursive) in &new.propagation {
-        let attrs = Attrs { propagation, ..Attrs::default() };
-        mount::mount_setattr(mounted.as_fd(), c"", recursive, attrs, None).call("mount_setattr")?;
-    }
+    propagate(mounted.as_fd(), &new.propagation)?;
+    leave(context);
     Ok(mounted)
 }
 
@@ -142,16 +191,24 @@ pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fa
             None => empty_directory()?,
         };
         mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
-        child.mask_dir.get_or_insert(cover);
+        leave(target);
+        match child.mask_dir {
+            Some(_) => leave(cover),
+            None => child.mask_dir = Some(cover),
+        }
         return Ok(());
     }
     let slot = plan.opens.iter().position(|o| matches!(o.what, What::Null)).ok_or(Fail::call("open_tree", Errno::EBADF))?;
     let null = child.slot(slot)?;
     if child.null_attached {
         let cover = mount::open_tree(null, c"", false, false).call("open_tree")?;
-        return mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount");
+        mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
+        leave(cover);
+        leave(target);
+        return Ok(());
     }
     mount::move_mount(null, target.as_fd()).call("move_mount")?;
+    leave(target);
     child.null_attached = true;
     Ok(())
 }
@@ -162,7 +219,9 @@ fn empty_directory() -> Result<OwnedFd, Fail> {
         mount::fsconfig_string(context.as_fd(), key, value).call("fsconfig")?;
     }
     mount::fsconfig_create(context.as_fd()).call("fsconfig")?;
-    mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")
+    let mounted = mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")?;
+    leave(context);
+    Ok(mounted)
 }
 
 /// One of `linux.readonlyPaths`: a read-only clone of the path over itself.
@@ -171,7 +230,10 @@ pub(super) fn readonly(child: &Child, path: &CStr) -> Result<(), Fail> {
     let tree = mount::open_tree(target.as_fd(), c"", true, false).call("open_tree")?;
     let attrs = Attrs { set: attr::RDONLY, ..Attrs::default() };
     mount::mount_setattr(tree.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
-    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")
+    mount::move_mount(tree.as_fd(), target.as_fd()).call("move_mount")?;
+    leave(tree);
+    leave(target);
+    Ok(())
 }
 
 #[cfg(test)]

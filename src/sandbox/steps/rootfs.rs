@@ -1,7 +1,7 @@
 //! The rootfs itself: held, furnished with device nodes, links and a console, made the root.
 
 use crate::plan::Device;
-use crate::sandbox::child::{Call, Child, Fail};
+use crate::sandbox::child::{Call, Child, Fail, Parent, leave};
 use crate::sandbox::open::look;
 use crate::sys::inroot::{self, Make};
 use crate::sys::mount::{self, Attrs, attr};
@@ -12,14 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Clones the rootfs tree and mounts it over itself: a mount point of our own, which pivot_root wants, and the last time
 /// that its path is looked up.
-pub(super) fn root(child: &mut Child, path: &CStr, private: bool) -> Result<(), Fail> {
+pub(super) fn root(child: &mut Child, path: &CStr) -> Result<(), Fail> {
     let place = fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
     let tree = mount::open_tree(place.as_fd(), c"", true, false).call("open_tree")?;
-    if private {
-        let attrs = Attrs { propagation: libc::MS_PRIVATE, ..Attrs::default() };
-        mount::mount_setattr(tree.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
-    }
     mount::move_mount(tree.as_fd(), place.as_fd()).call("move_mount")?;
+    leave(place);
     child.root = Some(tree);
     Ok(())
 }
@@ -39,13 +36,14 @@ pub(super) fn private_parent(path: &CStr) -> Result<(), Fail> {
 }
 
 /// One of `linux.devices` or of the default devices.
-pub(super) fn device(child: &Child, device: &Device) -> Result<(), Fail> {
-    let root = child.root()?;
+pub(super) fn device(child: &mut Child, device: &Device) -> Result<(), Fail> {
     if let Some(slot) = device.host {
-        return bind_node(root, &device.path, child.slot(slot.0)?);
+        return bind_node(child.root()?, &device.path, child.slot(slot.0)?);
     }
-    let (dir, name) = inroot::ensure_parent(root, &device.path).call("mkdirat")?;
+    let name = parent(child, &device.path)?;
     let name = name.c_str().call("mknodat")?;
+    let root = child.root()?;
+    let Some((dir, _)) = &child.parent else { return Err(Fail::call("openat2", Errno::EBADF)) };
     match fs::mknod(dir.as_fd(), name, device.mode, device.dev) {
         Ok(()) => {}
         Err(Errno::EEXIST) => return same_node(dir.as_fd(), name, device),
@@ -86,16 +84,31 @@ fn bind_node(root: BorrowedFd<'_>, path: &CStr, node: BorrowedFd<'_>) -> Result<
     mount::move_mount(node, target.as_fd()).call("move_mount")
 }
 
-/// A link. A name that is taken stays, unless it is to be replaced (`/dev/ptmx`).
-pub(super) fn symlink(child: &Child, path: &CStr, target: &CStr, replace: bool, only_if: Option<&CStr>) -> Result<(), Fail> {
-    let root = child.root()?;
-    if let Some(needed) = only_if {
-        if look(root, needed)?.is_none() {
-            return Ok(());
+/// Opens the directory that `path` lies in, as [`Child::parent`], and returns the last component.
+fn parent(child: &mut Child, path: &CStr) -> Result<inroot::Name, Fail> {
+    let (directory, name) = inroot::split(path).call("mkdirat")?;
+    if child.parent.as_ref().is_none_or(|(_, known)| !known.is(directory)) {
+        let fd = inroot::ensure_directory(child.root()?, directory).call("mkdirat")?;
+        // A path too long to be remembered is looked up each time.
+        let known = Parent::new(directory).or_else(|| Parent::new(b"")).ok_or_else(|| Fail::call("mkdirat", Errno::EINVAL))?;
+        if let Some((old, _)) = child.parent.replace((fd, known)) {
+            leave(old);
         }
     }
-    let (dir, name) = inroot::ensure_parent(root, path).call("mkdirat")?;
+    Ok(name)
+}
+
+/// A link. A name that is taken stays, unless it is to be replaced (`/dev/ptmx`).
+pub(super) fn symlink(child: &mut Child, path: &CStr, target: &CStr, replace: bool, only_if: Option<&CStr>) -> Result<(), Fail> {
+    if let Some(needed) = only_if {
+        match look(child.root()?, needed)? {
+            Some(there) => leave(there),
+            None => return Ok(()),
+        }
+    }
+    let name = parent(child, path)?;
     let name = name.c_str().call("symlinkat")?;
+    let Some((dir, _)) = &child.parent else { return Err(Fail::call("openat2", Errno::EBADF)) };
     match fs::symlink(target, dir.as_fd(), name) {
         Err(Errno::EEXIST) if replace => {
             fs::unlink(dir.as_fd(), name, false).call("unlinkat")?;
@@ -122,7 +135,6 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32, node: bo
     if rows != 0 || columns != 0 {
         tty::set_size(slave.as_fd(), tty::Size { height: rows, width: columns }).call("ioctl")?;
     }
-    tty::clear_onlcr(slave.as_fd()).call("ioctl")?;
     if uid != 0 {
         fs::chown_at(slave.as_fd(), c"", uid, u32::MAX).call("fchownat")?;
     }

@@ -1,0 +1,279 @@
+//! An ordinary user, without root: one id, or the ranges of /etc/subuid; and what cannot be had is refused with its reason.
+
+use crate::bundle::{Bundle, Output, find_program};
+use crate::case;
+use crate::case::{Case, name_of_runtime, runtime};
+use crate::stage::WORK;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+
+/// A user that no machine has.
+const USER: u32 = 54321;
+
+const WORDS: &str = "words its errors otherwise";
+const HELPERS: &str = "tries newuidmap first, and prints its failure";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case!(the_rootless_spec_runs),
+        case!(one_id_can_be_any_inside).except("runc", "1.1 wants root mapped").except("crun", HELPERS),
+        case!(the_life_cycle_works).except("crun", HELPERS),
+        case!(the_state_lies_in_the_runtime_directory_of_the_user).ours("others name it otherwise"),
+        case!(a_state_root_of_another_user_is_refused).ours("others fail on the way"),
+        case!(devices_are_bound),
+        case!(setgroups_is_denied_with_one_id),
+        case!(additional_groups_are_refused_with_one_id).except("crun", "ignores the failure"),
+        case!(the_maps_come_before_it_becomes_undumpable).ours("our plan"),
+        case!(ranges_of_the_user_are_mapped),
+        case!(additional_groups_can_be_had_with_ranges).except("runc", "1.1 refuses them"),
+        case!(a_range_of_somebody_else_is_refused).ours(WORDS),
+        case!(a_limit_is_refused_by_its_field).ours(WORDS),
+        case!(a_missing_user_namespace_is_hinted_at).ours(WORDS),
+        case!(a_host_without_user_namespaces_is_hinted_at).ours(WORDS),
+        case!(root_of_a_user_namespace_runs_containers),
+    ]
+}
+
+/// A bundle of the user's, with the configuration of `spec --rootless`.
+fn of_user() -> Bundle {
+    let mut bundle = Bundle::new();
+    give(&bundle.home);
+    let output = bundle.finish(as_user(&bundle.command(["spec", "--rootless"])));
+    assert_eq!(output.status, 0, "{output:?}");
+    let path = bundle.dir().join("config.json");
+    bundle.config = serde_json::from_slice(&fs::read(path).expect("read config.json")).expect("parse config.json");
+    bundle.set("/process/terminal", false)
+}
+
+/// Everything in it becomes the user's, but not the programs that all bundles share.
+fn give(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.metadata().is_ok_and(|meta| meta.is_dir() || meta.nlink() == 1) {
+            give(&entry.path());
+        }
+    }
+    lchown(path, Some(USER), Some(USER)).expect("give it to the user");
+}
+
+/// The same command as the user, from a place where the user may execute it.
+fn as_user(command: &Command) -> Command {
+    static FIRST: Mutex<()> = Mutex::new(());
+    let found = find_program(&runtime()).expect("find the runtime");
+    let copy = Path::new(WORK).join("for-users").join(name_of_runtime());
+    let first = FIRST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    if !copy.exists() {
+        fs::create_dir_all(copy.parent().expect("a parent")).expect("make a directory");
+        fs::copy(found, &copy).expect("copy the runtime");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("set its mode");
+    }
+    drop(first);
+    let mut user = Command::new("setpriv");
+    user.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".into()]);
+    user.arg(copy).args(command.get_args());
+    if let Some(directory) = command.get_current_dir() {
+        user.current_dir(directory);
+    }
+    user.env_remove("XDG_RUNTIME_DIR");
+    user
+}
+
+/// The same command in a mount namespace where the user has a name and 65536 subordinate ids from 200000 on.
+fn with_ranges(bundle: &Bundle, command: &Command) -> Command {
+    let script = r#"
+        set -e
+        cp /etc/passwd passwd && echo "onggi:x:$0:$0::/:/bin/sh" >>passwd
+        echo "onggi:200000:65536" >ranges
+        mount --bind passwd /etc/passwd
+        for file in /etc/subuid /etc/subgid; do
+            test -e $file || { echo "$file is missing (package uidmap)"; exit 1; }
+            mount --bind ranges $file
+        done
+        cd bundle
+        exec "$@""#;
+    let mut shell = Command::new("unshare");
+    shell.args(["-m", "--propagation", "slave", "sh", "-c", script]).arg(USER.to_string());
+    shell.arg(command.get_program()).args(command.get_args()).current_dir(&bundle.home);
+    shell
+}
+
+fn run(bundle: &Bundle) -> Output {
+    bundle.write();
+    bundle.finish(as_user(&bundle.command(["run", &bundle.id])))
+}
+
+fn run_with_ranges(bundle: &Bundle) -> Output {
+    bundle.write();
+    bundle.finish(with_ranges(bundle, &as_user(&bundle.command(["run", &bundle.id]))))
+}
+
+fn report(output: &Output) -> Value {
+    assert_eq!(output.status, 0, "{output:?}");
+    serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}
+
+#[track_caller]
+fn refused(output: &Output, texts: &[&str]) {
+    assert!(output.status == 1 && output.stderr.lines().count() == 1, "{output:?}");
+    for text in texts {
+        assert!(output.stderr.contains(text), "{text:?} not in {output:?}");
+    }
+}
+
+fn the_rootless_spec_runs() {
+    let output = run(&of_user().sh("id -u; id -g; cat /proc/self/uid_map; hostname"));
+    let words: Vec<&str> = output.stdout.split_whitespace().collect();
+    assert_eq!(words[..5], ["0", "0", "0", &USER.to_string(), "1"], "{output:?}");
+    assert_eq!(output.status, 0, "{output:?}");
+}
+
+fn one_id_can_be_any_inside() {
+    let bundle = of_user().set("/linux/uidMappings/0/containerID", 1000).set("/linux/gidMappings/0/containerID", 1001);
+    let bundle = bundle.set("/process/user", json!({"uid": 1000, "gid": 1001})).inside(&["report"]);
+    let report = report(&run(&bundle));
+    assert_eq!(
+        (&report["status"]["Uid"], &report["status"]["Gid"]),
+        (&json!("1000 1000 1000 1000"), &json!("1001 1001 1001 1001"))
+    );
+}
+
+fn the_life_cycle_works() {
+    let bundle = of_user().args(["sleep", "1000"]);
+    bundle.write();
+    let call = |words: &[&str]| {
+        let output = bundle.finish(as_user(&bundle.command(words)));
+        assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{words:?}: {output:?}");
+        output.stdout
+    };
+    let status = || serde_json::from_str::<Value>(&call(&["state", &bundle.id])).expect("parse the state")["status"].clone();
+    call(&["create", &bundle.id]);
+    assert_eq!(status(), "created");
+    call(&["start", &bundle.id]);
+    assert_eq!(status(), "running");
+    call(&["kill", &bundle.id, "KILL"]);
+    crate::bundle::eventually("stopped", || status() == "stopped");
+    call(&["delete", &bundle.id]);
+    assert!(!bundle.root().join(&bundle.id).exists());
+}
+
+fn the_state_lies_in_the_runtime_directory_of_the_user() {
+    let bundle = of_user().args(["true"]);
+    bundle.write();
+    let mut command = Command::new(runtime());
+    command.args(["run", "--keep", &bundle.id]).current_dir(bundle.dir());
+    let mut command = as_user(&command);
+    command.env("XDG_RUNTIME_DIR", &bundle.home);
+    let output = bundle.finish(command);
+    assert_eq!(output.status, 0, "{output:?}");
+    let root = fs::metadata(bundle.home.join("onggi")).expect("look at the state root");
+    // Sticky: what sweeps old files out of such a directory leaves it.
+    assert_eq!((root.mode() & 0o7777, root.uid()), (0o1700, USER));
+    assert!(bundle.home.join("onggi").join(&bundle.id).exists());
+    let mut command = Command::new(runtime());
+    command.args(["list"]).current_dir(bundle.dir());
+    refused(&bundle.finish(as_user(&command)), &["XDG_RUNTIME_DIR is not set"]);
+}
+
+fn a_state_root_of_another_user_is_refused() {
+    let bundle = of_user();
+    fs::create_dir(bundle.root()).expect("make the state root");
+    refused(&run(&bundle), &["belongs to another user"]);
+}
+
+fn devices_are_bound() {
+    let output =
+        run(&of_user().sh("for n in null zero full random urandom tty; do test -c /dev/$n || echo $n; done; echo x >/dev/null"));
+    assert_eq!((output.status, output.stdout.as_str()), (0, ""), "{output:?}");
+}
+
+fn setgroups_is_denied_with_one_id() {
+    assert_eq!(run(&of_user().args(["cat", "/proc/self/setgroups"])).stdout, "deny\n");
+}
+
+fn additional_groups_are_refused_with_one_id() {
+    let output = run(&of_user().set("/process/user/additionalGids", json!([5])));
+    assert!(output.status == 1 && output.stderr.lines().count() == 1, "{output:?}");
+}
+
+/// Else its files in procfs are root's, and whether the user can write the maps depends on who is quicker.
+fn the_maps_come_before_it_becomes_undumpable() {
+    let bundle = of_user();
+    bundle.write();
+    let plan = bundle.finish(as_user(&bundle.command(["plan"]))).stdout;
+    let line = |words: &str| plan.lines().position(|line| line.contains(words)).unwrap_or_else(|| panic!("{words}: {plan}"));
+    assert!(line("maps") < line("undumpable"), "{plan}");
+}
+
+/// Root is the user, 1 and up are the first subordinate ids.
+fn with_two_maps(bundle: Bundle) -> Bundle {
+    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 200000, "size": 65536}]);
+    bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+}
+
+fn ranges_of_the_user_are_mapped() {
+    let bundle = with_two_maps(of_user())
+        .set("/process/user", json!({"uid": 1000, "gid": 65536}))
+        .inside(&["report", "/proc/self/uid_map"]);
+    let report = report(&run_with_ranges(&bundle));
+    assert_eq!(
+        (&report["status"]["Uid"], &report["status"]["Gid"]),
+        (&json!("1000 1000 1000 1000"), &json!("65536 65536 65536 65536"))
+    );
+    let map: Vec<&str> = report["files"]["/proc/self/uid_map"].as_str().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(map, ["0", &USER.to_string(), "1", "1", "200000", "65536"]);
+}
+
+fn additional_groups_can_be_had_with_ranges() {
+    let bundle = with_two_maps(of_user()).set("/process/user", json!({"uid": 7, "gid": 8, "additionalGids": [9, 10]}));
+    assert_eq!(report(&run_with_ranges(&bundle.inside(&["report"])))["status"]["Groups"], "9 10");
+}
+
+fn a_range_of_somebody_else_is_refused() {
+    let map = json!([{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 300000, "size": 10}]);
+    let bundle = of_user().set("/linux/uidMappings", map.clone());
+    refused(&run_with_ranges(&bundle), &["/linux/uidMappings", "/etc/subuid"]);
+}
+
+fn a_limit_is_refused_by_its_field() {
+    let bundle = of_user().set("/linux/resources", json!({"unified": {"cgroup.max.depth": "5"}}));
+    refused(&run(&bundle), &["/linux/resources/unified/cgroup.max.depth", "unprivileged", "remove the limit"]);
+    let bundle = of_user().set("/linux/resources", json!({"pids": {"limit": 5}}));
+    refused(&run(&bundle), &["/linux/resources/pids/limit"]);
+}
+
+fn a_missing_user_namespace_is_hinted_at() {
+    let mut bundle = of_user().remove("/linux/uidMappings").remove("/linux/gidMappings");
+    let list = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    list.retain(|namespace| namespace["type"] != "user");
+    refused(&run(&bundle), &["/linux/namespaces", "operation not permitted", "root is needed, or a user namespace"]);
+}
+
+/// The command in a user namespace where the caller is root, after a line of shell.
+fn nested(bundle: &Bundle, line: &str) -> Output {
+    bundle.write();
+    let user = as_user(&bundle.command(["run", &bundle.id]));
+    let mut command = Command::new("setpriv");
+    let mut words = user.get_args();
+    command.args(words.by_ref().take(3));
+    command.args(["unshare", "-Urm", "sh", "-ec", &format!("{line}; exec \"$@\""), "sh"]);
+    command.args(words).current_dir(bundle.dir());
+    bundle.finish(command)
+}
+
+/// Its maps as they are to be inside that user namespace.
+fn for_nested(bundle: Bundle) -> Bundle {
+    bundle.set("/linux/uidMappings/0/hostID", 0).set("/linux/gidMappings/0/hostID", 0)
+}
+
+fn a_host_without_user_namespaces_is_hinted_at() {
+    let output = nested(&for_nested(of_user()), "echo 0 >/proc/sys/user/max_user_namespaces");
+    refused(&output, &["/linux/namespaces", "the host forbids them: user.max_user_namespaces is 0"]);
+}
+
+fn root_of_a_user_namespace_runs_containers() {
+    let output = nested(&for_nested(of_user()).args(["cat", "/proc/self/uid_map"]), "true");
+    assert_eq!(output.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "1"], "{output:?}");
+}

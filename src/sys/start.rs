@@ -1,0 +1,67 @@
+//! The program's own `main`, in the place of Rust's start-up, which costs a dozen system calls at each start (an alternate
+//! stack for the message of a stack overflow, above all) and panics when one of them fails.
+
+use nix::errno::Errno;
+use std::ffi::{CStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStringExt;
+use std::sync::OnceLock;
+
+static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+
+/// Defines the C function `main`, which calls a `fn(&[OsString]) -> u8` with the arguments, the program's name first.
+#[macro_export]
+macro_rules! program {
+    ($main:path) => {
+        const _: () = {
+            #[allow(unsafe_code)] // the one symbol that the C library's start-up looks for
+            #[unsafe(no_mangle)]
+            extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
+                // SAFETY: the C library calls `main` once, with an array of `count` strings that lives as long as the process.
+                unsafe { $crate::sys::start::run(count, words, $main) }
+            }
+        };
+    };
+}
+
+/// What comes before the program: standard streams that are there, and SIGPIPE ignored. A log or a terminal whose reader
+/// has gone must not end a half-made container.
+///
+/// # Safety
+/// `words` must be an array of `count` NUL-terminated strings that live as long as the process.
+pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString]) -> u8) -> c_int {
+    if fill_streams().is_err() {
+        return 1;
+    }
+    // SAFETY: SIG_IGN installs no code of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let count = usize::try_from(count).unwrap_or(0);
+    let arguments = ARGUMENTS.get_or_init(|| {
+        // SAFETY: as the caller promises.
+        let words = unsafe { std::slice::from_raw_parts(words, count) };
+        // SAFETY: as above.
+        words.iter().map(|word| OsString::from_vec(unsafe { CStr::from_ptr(*word) }.to_bytes().to_vec())).collect()
+    });
+    main(arguments).into()
+}
+
+/// The arguments that the program was called with, its name first.
+pub fn arguments() -> &'static [OsString] {
+    ARGUMENTS.get().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Opens /dev/null for each standard stream that the caller has closed: else the next file to be opened takes its place,
+/// and is written to as if it were the stream.
+fn fill_streams() -> nix::Result<()> {
+    let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
+    // SAFETY: three live pollfds, and the count says three.
+    if unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) } == -1 {
+        return Err(Errno::last());
+    }
+    for stream in streams {
+        // SAFETY: a static string. The lowest free number is the closed stream's, as those below it are open by now.
+        if stream.revents & libc::POLLNVAL != 0 && unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) } == -1 {
+            return Err(Errno::last());
+        }
+    }
+    Ok(())
+}
