@@ -21,17 +21,19 @@ mod stage;
 
 mod bad_input;
 mod console;
+mod control;
 mod devices;
+mod exec;
 mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
 mod program;
+mod resources;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
-mod resources;
 mod survival;
 mod userns;
 
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         bundles::cases(),
         hosts::cases(),
         console::cases(),
+        control::cases(),
+        exec::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),

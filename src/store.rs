@@ -32,6 +32,7 @@ pub const RESULT: &str = "result.fifo";
 const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
+const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
 
 /// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
@@ -240,6 +241,12 @@ impl Entry {
     /// Keeps the bundle's configuration: hooks and limits are wanted after the bundle may be gone.
     pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
         self.write_new(CONFIG, bytes)
+    }
+
+    /// Puts another in its place, whole or not at all.
+    pub fn replace_config(&self, bytes: &[u8]) -> Result<()> {
+        self.write_new(CONFIG_NEW, bytes)?;
+        renameat(&self.dir, CONFIG_NEW, &self.dir, CONFIG).step("renameat", || self.step("replace", CONFIG))
     }
 
     /// The kept configuration.

@@ -45,6 +45,12 @@ complete -c onggi -n "__fish_onggi_needs_command" -f -a "list" -d 'list the cont
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "spec" -d 'write a config.json to start from'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "plan" -d 'print what a bundle means on this host, step by step, and change nothing'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "features" -d 'print what this program supports as JSON'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "exec" -d 'run another process in a container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "ps" -d 'list the processes of a container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "events" -d 'print statistics and events of a container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "update" -d 'change the limits of a container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "pause" -d 'stop all processes of a container'
+complete -c onggi -n "__fish_onggi_needs_command" -f -a "resume" -d 'let a paused container go on'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onggi -n "__fish_onggi_using_subcommand run" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
@@ -85,14 +91,65 @@ complete -c onggi -n "__fish_onggi_using_subcommand plan" -s b -l bundle -d 'dir
 complete -c onggi -n "__fish_onggi_using_subcommand plan" -s f -l format -d 'text or json [default: text]' -r
 complete -c onggi -n "__fish_onggi_using_subcommand plan" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onggi -n "__fish_onggi_using_subcommand features" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "run" -d 'create and start a container, wait for it, delete it'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "create" -d 'create a container whose program waits for start'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "start" -d 'run the program of a created container'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "state" -d 'print the state of a container as JSON'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "kill" -d 'send a signal to a container'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "delete" -d 'remove a stopped container and all that was made for it'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "list" -d 'list the containers under the state root'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "spec" -d 'write a config.json to start from'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "plan" -d 'print what a bundle means on this host, step by step, and change nothing'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "features" -d 'print what this program supports as JSON'
-complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l cwd -d 'working directory in the container' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s e -l env -d 'add an environment variable' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s u -l user -d 'numeric user and group' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s g -l additional-gids -d 'add a supplementary group' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s p -l process -d 'take the process object from FILE, - for stdin' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l pid-file -d 'write the pid of the new process to FILE' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l process-label -d 'SELinux label of the process' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l apparmor -d 'AppArmor profile of the process' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s c -l cap -d 'add a capability to the bounding, effective and permitted sets' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l preserve-fds -d 'pass N more file descriptors, from 3 + $LISTEN_FDS on [default: 0]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l cgroup -d 'sub-cgroup of the container\'s to run in' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s t -l tty -d 'allocate a terminal'
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s d -l detach -d 'leave once the process runs'
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l no-new-privs -d 'set no_new_privs'
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l ignore-paused -d 'allow a paused container'
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand ps" -s f -l format -d 'table or json [default: table]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand ps" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand events" -l interval -d 'time between two statistics [default: 5s]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand events" -l stats -d 'print statistics once and leave'
+complete -c onggi -n "__fish_onggi_using_subcommand events" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand update" -s r -l resources -d 'a resources object, - for stdin' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l blkio-weight -d 'io weight, 10 to 1000' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-period -d 'period of the cpu limit' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-quota -d 'cpu time in a period' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-burst -d 'cpu time that may be saved up' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-share -d 'relative cpu weight' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-rt-period -d 'real-time period (cgroup v1)' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-rt-runtime -d 'real-time runtime (cgroup v1)' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpu-idle -d 'run only when nothing else wants the cpu' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpuset-cpus -d 'cpus to use' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l cpuset-mems -d 'memory nodes to use' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l kernel-memory -d 'obsolete' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l kernel-memory-tcp -d 'obsolete' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l memory -d 'memory limit' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l memory-reservation -d 'memory that is protected' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l memory-swap -d 'memory and swap together, -1 for no limit' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l pids-limit -d 'number of processes' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l l3-cache-schema -d 'Intel RDT L3 cache schema' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -l mem-bw-schema -d 'Intel RDT memory bandwidth schema' -r
+complete -c onggi -n "__fish_onggi_using_subcommand update" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "run" -d 'create and start a container, wait for it, delete it'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "create" -d 'create a container whose program waits for start'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "start" -d 'run the program of a created container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "state" -d 'print the state of a container as JSON'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "kill" -d 'send a signal to a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "delete" -d 'remove a stopped container and all that was made for it'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "list" -d 'list the containers under the state root'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "spec" -d 'write a config.json to start from'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "plan" -d 'print what a bundle means on this host, step by step, and change nothing'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "features" -d 'print what this program supports as JSON'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "exec" -d 'run another process in a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "ps" -d 'list the processes of a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "events" -d 'print statistics and events of a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "update" -d 'change the limits of a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "pause" -d 'stop all processes of a container'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "resume" -d 'let a paused container go on'
+complete -c onggi -n "__fish_onggi_using_subcommand help; and not __fish_seen_subcommand_from run create start state kill delete list spec plan features exec ps events update pause resume help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

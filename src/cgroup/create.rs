@@ -49,6 +49,14 @@ impl Cgroup {
         Ok(cgroup)
     }
 
+    /// Hands the controllers that `writes` need down to the cgroup at `below` the mount, which is there already.
+    pub fn hand_down_to(hierarchy: &Hierarchy, below: &Path, writes: &[Write]) -> Result<()> {
+        let Some(parent) = below.parent() else { return Ok(()) };
+        let step = || format!("open {}", hierarchy.mount.display());
+        let mount = open(&hierarchy.mount, DIRECTORY, Mode::empty()).step("open", step)?;
+        Place { hierarchy, mount: &mount }.hand_down(parent, writes)
+    }
+
     /// Nobody in it, and not frozen: a process cloned into a frozen cgroup would never run, and its parent would wait.
     fn check_free(&self, place: &Place<'_>, below: &Path) -> Result<()> {
         let events = files::read(&self.dir, "cgroup.events").step("read", || self.file("read", "cgroup.events"))?;

@@ -49,6 +49,13 @@ impl Hierarchy {
         [&self.mount, &beside].iter().any(|dir| faccessat(AT_FDCWD, *dir, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok())
     }
 
+    /// The place of another process below the mount, as `own` is of this one.
+    pub fn place_of(pid: i32) -> Result<String> {
+        let path = format!("/proc/{pid}/cgroup");
+        let memberships = files::read_path(Path::new(&path)).step("read", || format!("read {path}"))?;
+        Ok(parse_memberships(&memberships).0)
+    }
+
     /// Whether the root of the hierarchy has this controller.
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|c| c == controller)

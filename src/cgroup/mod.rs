@@ -12,10 +12,12 @@ mod life;
 pub mod limits;
 pub mod place;
 mod setup;
+mod statistics;
 mod tree;
 
 pub use hierarchy::Hierarchy;
 pub use setup::{Rights, Setup};
+pub use statistics::{Statistics, Watch};
 
 use crate::config::Memory;
 use crate::error::{Context, Error, Result};
@@ -97,6 +99,23 @@ impl Cgroup {
             Some(w) => Err(self.refused_write(w, &w.file, &w.value, Errno::EINVAL)),
             None => Ok(()),
         }
+    }
+
+    /// Makes the writes; when one fails, puts back what the files of those before it held.
+    pub fn change(&self, writes: &[Write]) -> Result<()> {
+        // Of files with a line a device one line would not do: those stay as far as they came.
+        let single = |text: &String| text.trim().lines().count() == 1;
+        let before: Vec<_> = writes.iter().map(|w| (&w.file, files::read(&self.dir, &w.file).ok().filter(single))).collect();
+        let done = self.apply(writes);
+        if done.is_err() {
+            for (file, text) in before.iter().rev() {
+                if let Some(text) = text {
+                    // The first error is the one to tell.
+                    let _best_effort = files::write(&self.dir, file, text.trim());
+                }
+            }
+        }
+        done
     }
 
     fn write_other(&self, w: &Write) -> Result<()> {

@@ -1,7 +1,9 @@
 //! What the command line says, in types. It is not how it is said: that is in [`super::definition`].
 
 use crate::log::{Format, Level};
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What was said before the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +89,38 @@ pub enum Command {
         /// `--format`: JSON, not text.
         json: bool,
     },
+    /// `exec`.
+    Exec(ExecArgs),
+    /// `ps`.
+    Ps {
+        /// The container.
+        id: String,
+        /// `--format`: JSON, not a table.
+        json: bool,
+        /// Arguments for ps(1).
+        arguments: Vec<OsString>,
+    },
+    /// `pause`.
+    Pause {
+        /// The container.
+        id: String,
+    },
+    /// `resume`.
+    Resume {
+        /// The container.
+        id: String,
+    },
+    /// `events`.
+    Events {
+        /// The container.
+        id: String,
+        /// `--interval`.
+        interval: Duration,
+        /// `--stats`: once, and no events.
+        stats: bool,
+    },
+    /// `update`.
+    Update(UpdateArgs),
     /// `features`.
     Features,
     /// `--version`.
@@ -153,6 +187,61 @@ pub struct DeleteArgs {
     pub force: bool,
     /// `--regex`.
     pub regex: bool,
+}
+
+/// `exec`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ExecArgs {
+    /// The container.
+    pub id: String,
+    /// `--process`: a file with the process object, `-` for stdin. Without it the process is the container's own with
+    /// the changes below.
+    pub process: Option<PathBuf>,
+    /// The program and its arguments.
+    pub args: Vec<String>,
+    /// `--cwd`.
+    pub cwd: Option<String>,
+    /// `--env`.
+    pub env: Vec<String>,
+    /// `--tty`.
+    pub tty: bool,
+    /// `--user`.
+    pub user: Option<(u32, Option<u32>)>,
+    /// `--additional-gids`.
+    pub additional_gids: Vec<u32>,
+    /// `--process-label`.
+    pub process_label: Option<String>,
+    /// `--apparmor`.
+    pub apparmor: Option<String>,
+    /// `--no-new-privs`.
+    pub no_new_privs: bool,
+    /// `--cap`.
+    pub caps: Vec<String>,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--pid-file`, relative to the caller's directory.
+    pub pid_file: Option<PathBuf>,
+    /// `--console-socket`.
+    pub console_socket: Option<PathBuf>,
+    /// `--pidfd-socket`.
+    pub pidfd_socket: Option<PathBuf>,
+    /// `--preserve-fds`.
+    pub preserve_fds: u32,
+    /// `--cgroup`: below the container's.
+    pub cgroup: Option<String>,
+    /// `--ignore-paused`.
+    pub ignore_paused: bool,
+}
+
+/// `update`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpdateArgs {
+    /// The container.
+    pub id: String,
+    /// `--resources`: a file, `-` for stdin.
+    pub resources: Option<PathBuf>,
+    /// The other flags, as the `resources` object that they stand for.
+    pub flags: serde_json::Value,
 }
 
 /// `list --format`.

@@ -99,7 +99,7 @@ pub const REST: &str = "rest";
 
 /// Commands that have their place in the table and not yet their work: refused by name, absent from help. The probe
 /// `checkpoint --help` of Podman and CRI-O takes success for "supported", so help must not exist before the work does.
-pub const NOT_YET: &[&str] = &["exec", "ps", "events", "update", "pause", "resume", "checkpoint", "restore"];
+pub const NOT_YET: &[&str] = &["checkpoint", "restore"];
 
 /// Flags that stand before the command.
 pub const GLOBAL: &[Flag] = &[
@@ -242,7 +242,10 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "exec",
         about: "run another process in a container",
-        details: "",
+        details: "The process is the container's own with the changes that the flags ask for, or what FILE says (a process \
+             object as in config.json; - for stdin). The exit status is the process's, or 128 + N when signal N ended it, and \
+             255 when it could not be run. Signals sent to this command are passed on to the process.\n\nWith --detach the \
+             command leaves once the program runs.",
         operands: Operands::IdAndRest("command"),
         flags: &[&[
             CONSOLE_SOCKET,
@@ -252,29 +255,31 @@ pub const VERBS: &[Verb] = &[
             switch("tty", "allocate a terminal").short('t'),
             option("user", "UID[:GID]", "numeric user and group").short('u'),
             option("additional-gids", "GID", "add a supplementary group").short('g').repeats(),
-            option("process", "FILE", "take the process object from FILE").short('p'),
+            option("process", "FILE", "take the process object from FILE, - for stdin").short('p'),
             DETACH,
             PID_FILE,
             option("process-label", "LABEL", "SELinux label of the process"),
             option("apparmor", "PROFILE", "AppArmor profile of the process"),
             switch("no-new-privs", "set no_new_privs"),
-            option("cap", "CAP", "add a capability").short('c').repeats(),
+            option("cap", "CAP", "add a capability to the bounding, effective and permitted sets").short('c').repeats(),
             PRESERVE_FDS,
-            option("cgroup", "[CONTROLLER:]PATH", "sub-cgroup to run in").repeats(),
+            option("cgroup", "PATH", "sub-cgroup of the container's to run in").repeats(),
             switch("ignore-paused", "allow a paused container"),
         ]],
     },
     Verb {
         name: "ps",
         about: "list the processes of a container",
-        details: "",
+        details: "The table is that of ps(1), which is given the options that follow the id (-ef when there are none), with \
+             the lines of other processes left out. In JSON it is an array of process ids, as the host counts them.",
         operands: Operands::IdAndRest("ps-options"),
         flags: &[&[FORMAT_TABLE]],
     },
     Verb {
         name: "events",
         about: "print statistics and events of a container",
-        details: "",
+        details: "One JSON object a line: statistics every --interval (a number with a unit: 500ms, 5s, 1m30s), and an event \
+             each time that the out-of-memory killer killed in the container. Ends with the container.",
         operands: Operands::Id,
         flags: &[&[
             option("interval", "DURATION", "time between two statistics [default: 5s]"),
@@ -284,7 +289,8 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "update",
         about: "change the limits of a container",
-        details: "",
+        details: "Only what is given changes; the result is kept with the container's configuration. BYTES may have a unit: \
+             512M, 1.5GiB. -1 takes a limit away.",
         operands: Operands::Id,
         flags: &[&[
             option("resources", "FILE", "a resources object, - for stdin").short('r'),
@@ -308,8 +314,20 @@ pub const VERBS: &[Verb] = &[
             option("mem-bw-schema", "SCHEMA", "Intel RDT memory bandwidth schema"),
         ]],
     },
-    Verb { name: "pause", about: "stop all processes of a container", details: "", operands: Operands::Id, flags: &[] },
-    Verb { name: "resume", about: "let a paused container go on", details: "", operands: Operands::Id, flags: &[] },
+    Verb {
+        name: "pause",
+        about: "stop all processes of a container",
+        details: "They keep their memory and use no CPU until `resume`.",
+        operands: Operands::Id,
+        flags: &[],
+    },
+    Verb {
+        name: "resume",
+        about: "let a paused container go on",
+        details: "All its processes run on from where they were stopped.",
+        operands: Operands::Id,
+        flags: &[],
+    },
     Verb {
         name: "checkpoint",
         about: "save a running container with CRIU",

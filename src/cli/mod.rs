@@ -5,6 +5,7 @@
 
 mod argv;
 mod command;
+mod control;
 pub mod definition;
 
 pub use command::*;
@@ -37,7 +38,7 @@ impl Line {
     /// Whether the command will have a process of this program inside a container, so that the binary must be sealed.
     pub fn enters_container(&self) -> bool {
         let verb = self.words.verb.as_ref().and_then(|v| v.to_str());
-        !self.words.help && !self.words.version && matches!(verb, Some("create" | "run"))
+        !self.words.help && !self.words.version && matches!(verb, Some("create" | "run" | "exec"))
     }
 
     /// Exit status of a failure: callers tell the runtime's own failure in `exec` by 255.
@@ -231,6 +232,12 @@ fn typed(verb: &'static Verb, m: &ArgMatches, global: &Global) -> Result<Command
             json: format_of(&text("format"), &[("", false), ("text", false), ("json", true)])?,
         },
         "features" => Command::Features,
+        "exec" => Command::Exec(control::exec(m, id()?)?),
+        "ps" => Command::Ps { id: id()?, json: control::json(&text("format"))?, arguments: control::rest(m) },
+        "pause" => Command::Pause { id: id()? },
+        "resume" => Command::Resume { id: id()? },
+        "events" => Command::Events { id: id()?, interval: control::interval(&text("interval"))?, stats: m.get_flag("stats") },
+        "update" => Command::Update(control::update(m, id()?)?),
         name => Command::NotYet(name),
     })
 }
@@ -315,7 +322,7 @@ mod tests {
 
     #[test]
     fn not_yet_is_refused_by_name_help_and_all() {
-        for line in ["checkpoint --help", "restore --lsm-mount-context", "help exec", "exec a ls", "pause a"] {
+        for line in ["checkpoint --help", "restore --lsm-mount-context", "help restore", "checkpoint a"] {
             assert!(matches!(command(line).unwrap(), Command::NotYet(_)), "{line}");
         }
     }

@@ -165,7 +165,7 @@ impl Half {
             }
             launched.go_on()?;
         }
-        hand_over_listener(&bundle, launched, &args.id)?;
+        hand_over_listener(&bundle, launched, &args.id, launched.pid, "creating")?;
         if let Err(e) = launched.reach(Pause::Created) {
             if e.field().starts_with("/hooks/") {
                 self.hooks_failed = Some((bundle, args.id.clone()));
@@ -273,7 +273,7 @@ pub fn poststart(bundle: &Bundle, id: &str, pid: i32) -> Result<()> {
 }
 
 /// Gives the seccomp listener to the agent, before init can make a call that waits for the agent's answer.
-fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str) -> Result<()> {
+pub(super) fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str, init: i32, status: &str) -> Result<()> {
     let Some(listener) = launched.seccomp_listener()? else { return Ok(()) };
     let notify = launched.plan().steps.iter().find_map(|s| match &s.action {
         Action::Seccomp(filter) => filter.notify.as_ref(),
@@ -286,8 +286,8 @@ fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str) -> Result<
         id,
         oci_version: OCI_VERSION,
         pid: launched.pid,
-        init: launched.pid,
-        status: "creating",
+        init,
+        status,
         bundle: &bundle.dir,
         annotations: &bundle.spec.annotations,
         metadata: &notify.metadata,
@@ -298,7 +298,7 @@ fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str) -> Result<
 }
 
 /// Where the terminal's master goes; in the foreground, to the first value.
-fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
+pub(super) fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
     let mut equipment = Equipment::default();
     let ours = match console {
         Console::Inherit => None,
@@ -327,6 +327,7 @@ fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record>
     record.oci_version.clone_from(&bundle.spec.oci_version);
     record.annotations.clone_from(&bundle.spec.annotations);
     record.cgroup = plan.cgroup.as_ref().map(crate::cgroup::Setup::directory);
+    record.keyring = plan.steps.iter().any(|s| matches!(s.action, Action::Keyring(_)));
     record.own_pid_namespace = plan.namespaces.new & clone::flags::NEWPID != 0;
     let has = |stage: Stage| bundle.spec.hooks.as_ref().is_some_and(|h| !stage.of(h).is_empty());
     record.poststart = has(Stage::Poststart);
@@ -344,7 +345,7 @@ fn listen_fds() -> u32 {
 }
 
 /// A descriptor that is to be preserved must be there, else another would take its number.
-fn check_preserved(count: u32) -> Result<()> {
+pub(super) fn check_preserved(count: u32) -> Result<()> {
     for n in 3..3u32.saturating_add(count) {
         let open = i32::try_from(n).is_ok_and(fs::is_inherited);
         if !open {

@@ -2,16 +2,21 @@
 
 mod create;
 mod delete;
+mod events;
+mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
 mod pid_file;
 mod plan;
+mod ps;
 mod run;
 mod spec;
 mod start;
 mod state;
 mod status;
+mod update;
 mod version;
 
 use crate::cli::{Command, Global};
@@ -30,6 +35,12 @@ pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
         Command::List { format, quiet } => list::list(global, format, quiet),
         Command::Spec { bundle, rootless } => spec::spec(bundle.as_deref(), rootless),
         Command::Plan { bundle, json } => plan::plan(global, bundle.as_deref(), json),
+        Command::Exec(args) => exec::exec(global, &args),
+        Command::Ps { id, json, arguments } => ps::ps(global, &id, json, &arguments),
+        Command::Pause { id } => pause::pause(global, &id),
+        Command::Resume { id } => pause::resume(global, &id),
+        Command::Events { id, interval, stats } => events::events(global, &id, interval, stats),
+        Command::Update(args) => update::update(global, &args),
         Command::Features => features::features(),
         Command::Version => print(&version::text(program)),
         Command::Help(text) => print(&text),

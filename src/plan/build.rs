@@ -76,7 +76,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let program = spec.process.as_ref().unwrap_or(&default);
     if program.terminal {
         let size = program.console_size.unwrap_or_default();
-        let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid };
+        let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid, node: true };
         push(&mut steps, "/process/terminal", action);
     }
     kernel_late(spec, &mut steps)?;
@@ -91,13 +91,12 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     if !request.cgroup && spec.linux.resources.is_some() {
         warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
     }
-    let outside = is_set_from_outside(&namespaces, host);
-    let (from_outside, steps) =
-        steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)));
+    let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
     Ok(Plan {
         from_outside,
         cgroup,
         net_devices: spec.linux.net_devices.clone(),
+        affinity: None,
         namespaces,
         opens,
         steps,
@@ -109,13 +108,24 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
 /// What needs a part of the runtime that is not there yet: refused by name, never left out in silence.
 fn not_yet(spec: &Spec) -> Result<()> {
-    let process = spec.process.as_ref();
-    let missing = [
-        ("/process/apparmorProfile", process.is_some_and(|p| !p.apparmor_profile.is_empty()), "AppArmor profiles"),
-        ("/process/selinuxLabel", process.is_some_and(|p| !p.selinux_label.is_empty()), "SELinux labels"),
+    if let Some(process) = &spec.process {
+        labels_not_yet(process)?;
+    }
+    refuse(&[
         ("/linux/mountLabel", !spec.linux.mount_label.is_empty(), "SELinux labels"),
         ("/linux/intelRdt", spec.linux.intel_rdt.is_some(), "Intel RDT"),
-    ];
+    ])
+}
+
+/// The same of a process.
+pub(super) fn labels_not_yet(process: &Process) -> Result<()> {
+    refuse(&[
+        ("/process/apparmorProfile", !process.apparmor_profile.is_empty(), "AppArmor profiles"),
+        ("/process/selinuxLabel", !process.selinux_label.is_empty(), "SELinux labels"),
+    ])
+}
+
+fn refuse(missing: &[(&str, bool, &str)]) -> Result<()> {
     match missing.iter().find(|(_, asked, _)| *asked) {
         Some((field, _, what)) => {
             Err(Error::new(format!("{what} cannot be applied"), "not supported by this version").at(*field))
@@ -125,8 +135,14 @@ fn not_yet(spec: &Spec) -> Result<()> {
 }
 
 /// Whether the parent must set what takes CAP_SYS_RESOURCE over the host: a child in a user namespace has it no more.
-fn is_set_from_outside(namespaces: &Namespaces, host: &Host) -> bool {
+pub(super) fn is_set_from_outside(namespaces: &Namespaces, host: &Host) -> bool {
     namespaces.has(flags::NEWUSER) && host.privileged
+}
+
+/// Takes those steps out.
+pub(super) fn part_from_outside(steps: Vec<Step>, namespaces: &Namespaces, host: &Host) -> (Vec<Step>, Vec<Step>) {
+    let outside = is_set_from_outside(namespaces, host);
+    steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)))
 }
 
 /// Kernel settings that come before the mounts.
@@ -213,9 +229,46 @@ fn last(
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Vec<CString>)> {
+    let (env, late) = become_program(spec, &request.environment, host, namespaces, program, steps, warnings)?;
+    let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+    if request.wait {
+        push(steps, "", Action::Release(3 + request.preserve));
+    }
+    push(steps, "", Action::Pause(Pause::Created));
+    if request.wait {
+        push(steps, "", Action::Start);
+    }
+    if program.args.is_empty() && !request.wait {
+        return Err(Error::exact("args must not be empty").at("/process/args"));
+    }
+    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
+    push(steps, "", Action::CloseFrom(3 + request.preserve));
+    if let Some(filter) = late {
+        push(steps, "/linux/seccomp", Action::Seccomp(filter));
+    }
+    push(steps, "/process/args", Action::Exec);
+    Ok((env, arguments(program)?))
+}
+
+/// `process.args` for the kernel.
+pub(super) fn arguments(program: &Process) -> Result<Vec<CString>> {
+    program.args.iter().enumerate().map(|(n, a)| c_string(a, &format!("/process/args/{n}"))).collect()
+}
+
+/// What init and every further process of a container become before they execute their program. Gives the environment,
+/// and the filter that is to be loaded right before exec.
+pub(super) fn become_program(
+    spec: &Spec,
+    environment: &[String],
+    host: &Host,
+    namespaces: &Namespaces,
+    program: &Process,
+    steps: &mut Vec<Step>,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<CString>, Option<crate::seccomp::Filter>)> {
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
     // Before the limits, one of which may be of open files.
-    let (env, home) = process::environment(program, &request.environment)?;
+    let (env, home) = process::environment(program, environment)?;
     if let Some(entry) = home {
         push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
     }
@@ -250,24 +303,7 @@ fn last(
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }
-    if request.wait {
-        push(steps, "", Action::Release(3 + request.preserve));
-    }
-    push(steps, "", Action::Pause(Pause::Created));
-    if request.wait {
-        push(steps, "", Action::Start);
-    }
-    if program.args.is_empty() && !request.wait {
-        return Err(Error::exact("args must not be empty").at("/process/args"));
-    }
-    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
-    push(steps, "", Action::CloseFrom(3 + request.preserve));
-    if let Some(filter) = late {
-        push(steps, "/linux/seccomp", Action::Seccomp(filter));
-    }
-    push(steps, "/process/args", Action::Exec);
-    let argv = program.args.iter().enumerate().map(|(n, a)| c_string(a, &format!("/process/args/{n}"))).collect::<Result<_>>()?;
-    Ok((env, argv))
+    Ok((env, late))
 }
 
 /// An unprivileged creator of a user namespace must deny setgroups(2) there, unless newgidmap writes its map: more than the

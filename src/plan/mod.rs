@@ -10,6 +10,7 @@
 
 pub mod annotations;
 pub mod build;
+pub mod exec;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
@@ -17,6 +18,7 @@ pub mod rootfs;
 pub mod show;
 
 pub use build::{Request, compile};
+pub use exec::{ExecRequest, compile_exec};
 pub use namespaces::Namespaces;
 
 use crate::config::{LinuxIdMapping, NetDevice};
@@ -50,6 +52,8 @@ pub struct Plan {
     pub envp: StringList,
     /// The network devices to move in, by their names on the host.
     pub net_devices: BTreeMap<String, NetDevice>,
+    /// The CPUs that the parent moves to before the clone, a bit a CPU (`process.execCPUAffinity.initial`).
+    pub affinity: Option<Vec<u64>>,
 }
 
 /// One thing to do, and the field of `config.json` that asked for it (a JSON pointer, or empty: what every container gets).
@@ -81,6 +85,8 @@ pub struct Open {
 pub enum What {
     /// A namespace, of this `CLONE_NEW*` kind.
     Namespace(u64),
+    /// The container's init, which the command has looked up and verified: a pidfd, to enter its namespaces by.
+    Init,
     /// A detached clone of the mount there, with its final attributes.
     Tree(Tree),
     /// The same of the host's null device, verified to be character device 1:3 (CVE-2025-31133).
@@ -138,7 +144,7 @@ pub enum Action {
     Signals(Vec<i32>),
     /// Become undumpable.
     Undumpable,
-    /// Enter the namespace in the slot, of this `CLONE_NEW*` kind.
+    /// Enter the namespace in the slot, of this `CLONE_NEW*` kind; with [`What::Init`], its namespaces of these kinds.
     Join(Slot, u64),
     /// Fork once more, into new namespaces of these kinds: a PID namespace belongs to the user namespace it is made in.
     Fork(u64),
@@ -174,8 +180,10 @@ pub enum Action {
     Device(Device),
     /// Make a link, unless the name is taken.
     Symlink { path: CString, target: CString, replace: bool, only_if: Option<CString> },
-    /// Make a pseudo-terminal, hand its master out and make its slave the standard streams.
-    Console { rows: u16, columns: u16, uid: u32 },
+    /// Hold the root that was entered, and with `devpts` the container's terminals.
+    Inside { devpts: bool },
+    /// Make a pseudo-terminal, hand its master out and make its slave the standard streams and, `node`, /dev/console.
+    Console { rows: u16, columns: u16, uid: u32, node: bool },
     /// Run hooks in the container's namespaces.
     Hooks(Vec<ChildHook>),
     /// Make the rootfs the root and let the old one go.
@@ -200,6 +208,8 @@ pub enum Action {
     Rlimit { resource: u32, soft: u64, hard: u64 },
     /// Set the scheduling policy.
     Scheduler(SchedAttr),
+    /// Run on these CPUs only, a bit a CPU; the cpuset has the last word.
+    Affinity(Vec<u64>),
     /// Set the I/O priority.
     IoPriority(u32),
     /// Set the execution domain.

@@ -180,7 +180,7 @@ fn time(ns: &mut Namespaces, spec: &Spec, host: &Host) -> Result<()> {
 }
 
 /// The ids to work under inside a user namespace: its root, or the first that is mapped.
-fn identity(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Step {
+pub(super) fn identity(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> Step {
     let pick = |maps: &[LinuxIdMapping]| {
         let root = maps.iter().any(|m| m.container_id() == 0);
         if root { 0 } else { maps.first().map_or(0, |m| m.container_id()) }

@@ -45,7 +45,7 @@ impl Plan {
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
         let (late, early): (Vec<_>, Vec<_>) =
-            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_)));
+            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_) | What::Init));
         for open in early {
             add("parent", &open.field, open_words(open));
         }
@@ -106,6 +106,7 @@ fn open_words(open: &Open) -> String {
     let path = open.path.to_string_lossy();
     match &open.what {
         What::Namespace(kind) => format!("open {} namespace {path}", namespaces::name(*kind)),
+        What::Init => "take the container's init".into(),
         What::Null => format!("clone the null device {path}"),
         What::Tree(tree) => format!("clone {}{path}{}", if tree.recursive { "tree " } else { "" }, tree_words(tree)),
     }
@@ -216,7 +217,9 @@ impl Action {
         match self {
             Self::Signals(ignored) => format!("default signals {ignored:?}"),
             Self::Undumpable => "become undumpable".into(),
-            Self::Join(_, kind) => format!("enter the {} namespace", namespaces::name(*kind)),
+            Self::Join(_, kind) if kind.is_power_of_two() => format!("enter the {} namespace", namespaces::name(*kind)),
+            Self::Join(_, set) => format!("enter the container's namespaces: {}", kinds(*set)),
+            Self::Fork(0) => "fork".into(),
             Self::Fork(set) => format!("fork into new namespaces: {}", kinds(*set)),
             Self::Unshare(set) => format!("make new namespaces: {}", kinds(*set)),
             Self::Pause(Pause::Mapped) => "wait for the id maps".into(),
@@ -248,6 +251,8 @@ impl Action {
                 format!("{how} device {path} {kind} {major}:{minor} mode {mode:04o} owner {uid}:{gid}")
             }
             Self::Symlink { path, target, .. } => format!("link {} -> {}", path.to_string_lossy(), target.to_string_lossy()),
+            Self::Inside { devpts: false } => "hold the container's root".into(),
+            Self::Inside { devpts: true } => "hold the container's root and devpts".into(),
             Self::Console { rows, columns, .. } => format!("open a terminal of {rows} rows, {columns} columns"),
             Self::Hooks(hooks) => format!("run {} hooks in the container", hooks.len()),
             Self::Pivot { .. } => "pivot to the rootfs".into(),
@@ -263,6 +268,8 @@ impl Action {
             Self::Umask(mask) => format!("set umask {mask:04o}"),
             Self::Rlimit { resource, soft, hard } => format!("set resource limit {resource} to {soft}:{hard}"),
             Self::Scheduler(a) => format!("set scheduling policy {} nice {} priority {}", a.policy, a.nice, a.priority),
+            Self::Affinity(cpus) if cpus.iter().all(|w| *w == u64::MAX) => "run on all CPUs of the cpuset".into(),
+            Self::Affinity(cpus) => format!("run on the CPUs {cpus:x?}"),
             Self::IoPriority(value) => format!("set I/O priority class {} level {}", value >> 13, value & 0x1fff),
             Self::Personality(persona) => format!("set personality {persona:#x}"),
             Self::MemoryPolicy { mode, nodes } => format!("set memory policy {mode:#x} nodes {nodes:x?}"),

@@ -24,6 +24,10 @@ pub struct Equipment<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// The FIFOs between init and `start`.
     pub fifos: Option<(OwnedFd, OwnedFd)>,
+    /// Where the child is cloned into when `cgroup` takes no processes (EBUSY): init's own, below it.
+    pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
+    /// The container's init, for [`What::Init`].
+    pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
     pub console: Option<OwnedFd>,
 }
@@ -50,7 +54,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     if plan.opens.len() > MANY_OPEN {
         process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
     }
-    let slots = prepare(&plan)?;
+    let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .step("socketpair", || "make the channel to the container's init".into())?;
@@ -65,9 +69,20 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         listener: listener.as_ref().map(Word::share),
     };
 
+    if let Some(cpus) = &plan.affinity {
+        process::set_affinity(cpus)
+            .step("sched_setaffinity", || "move to the initial CPUs".into())
+            .map_err(|e| e.at("/process/execCPUAffinity/initial"))?;
+    }
     let around = Around::enter(&plan, &given.slots)?;
     let dir = equipment.cgroup.map(AsFd::as_fd);
-    let cloned = match clone::clone3(plan.namespaces.clone, dir, false) {
+    let mut side = clone::clone3(plan.namespaces.clone, dir, false);
+    if let (Err(Errno::EBUSY), Some(fallback)) = (&side, equipment.fallback)
+        && let Ok(other) = fallback()
+    {
+        side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
+    }
+    let cloned = match side {
         Err(e) => Err(refused(&plan, equipment.cgroup, e)),
         Ok(Side::Child) => {
             // Else the end of the parent would not be an end of file.
@@ -107,12 +122,16 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
 }
 
 /// Opens the plan's list, or leaves that to the child, which then opens all but the namespaces.
-fn prepare(plan: &Plan) -> Result<Vec<Opened>> {
+fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
     let by_child = plan.steps.iter().any(|s| matches!(s.action, Action::Opens));
     let mut slots = Vec::with_capacity(plan.opens.len());
     let mut maps: Vec<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>, OwnedFd)> = Vec::new();
     for entry in &plan.opens {
         let word = |Fail(report)| words::of_open(entry, &report);
+        if matches!(entry.what, What::Init) {
+            slots.push(init.take().map_or(Opened::Nothing, |init| Opened::Fd(init, false)));
+            continue;
+        }
         let tree = if let What::Tree(tree) = &entry.what { Some(tree) } else { None };
         if tree.is_some_and(|t| t.copy_symlink)
             && let Some(target) = open::link_target(entry).map_err(word)?

@@ -31,6 +31,8 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
             }
             Ok(Opened::Fd(fd, false))
         }
+        // The command's, handed over by `launch`.
+        What::Init => Err(Fail::call("pidfd_open", Errno::ESRCH)),
         What::Null => {
             let fd = mount::open_tree(fs::cwd(), &entry.path, false, true).call("open_tree")?;
             let st = fs::stat(fd.as_fd()).call("fstat")?;

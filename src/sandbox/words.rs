@@ -32,6 +32,7 @@ pub fn of_open(open: &Open, report: &Report) -> Error {
     let path = open.path.to_string_lossy();
     let (step, idmap) = match &open.what {
         What::Namespace(kind) => (format!("open {} namespace {path}", crate::plan::namespaces::name(*kind)), false),
+        What::Init => ("take the container's init".into(), false),
         What::Null => (format!("open the null device {path}"), false),
         What::Tree(tree) => (format!("bind {path}"), tree.idmap.is_some()),
     };
@@ -107,7 +108,8 @@ const CALLS: [&str; 44] = [
     "setns",
     "symlinkat",
 ];
-const MORE_CALLS: [&str; 12] = [
+const MORE_CALLS: [&str; 13] = [
+    "sched_setaffinity",
     "setresgid",
     "setresuid",
     "setdomainname",

@@ -39,6 +39,9 @@ pub struct Record {
     pub cgroup: Option<PathBuf>,
     /// It has a PID namespace of its own: when init dies, all die.
     pub own_pid_namespace: bool,
+    /// It has a session keyring of its own, which `exec` joins (not with `--no-new-keyring`).
+    #[serde(default)]
+    pub keyring: bool,
     /// Its configuration has hooks that run after its start (`poststart`).
     pub poststart: bool,
     /// Its configuration has hooks that run after its end (`poststop`).
@@ -62,6 +65,7 @@ impl Record {
             annotations: BTreeMap::new(),
             cgroup: None,
             own_pid_namespace: false,
+            keyring: false,
             poststart: false,
             poststop: false,
         }

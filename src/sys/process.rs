@@ -101,6 +101,13 @@ pub fn set_scheduler(mut attr: SchedAttr) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
 }
 
+/// sched_setaffinity(2) on this thread; `cpus` has a bit a CPU. CPUs that the cpuset does not have are left out; EINVAL
+/// when none is left.
+pub fn set_affinity(cpus: &[u64]) -> nix::Result<()> {
+    // SAFETY: pointer and size in bytes of one slice.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) }).map(drop)
+}
+
 /// ioprio_set(2) for this process.
 pub fn set_io_priority(value: u32) -> nix::Result<()> {
     const IOPRIO_WHO_PROCESS: i32 = 1;

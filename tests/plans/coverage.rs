@@ -1,6 +1,6 @@
 //! Every kind of step, thing to open, and thing to mount occurs in some golden file.
 
-use super::{captured, compile, features};
+use super::{captured, compile, executed, features};
 use onggi::plan::{Action, Source, What};
 use std::collections::BTreeSet;
 
@@ -31,6 +31,7 @@ fn kind(action: &Action) -> &'static str {
         PrivateParent,
         Opens,
         Root,
+        Inside,
         Mount,
         Device,
         Symlink,
@@ -47,6 +48,7 @@ fn kind(action: &Action) -> &'static str {
         Umask,
         Rlimit,
         Scheduler,
+        Affinity,
         IoPriority,
         Personality,
         MemoryPolicy,
@@ -75,7 +77,7 @@ static ALL: std::sync::OnceLock<&[&str]> = std::sync::OnceLock::new();
 #[test]
 fn every_kind_of_step_is_in_some_case() {
     let mut seen = BTreeSet::new();
-    for case in captured().iter().chain(&features()) {
+    for case in captured().iter().chain(&features()).chain(&executed()) {
         let Ok(plan) = compile(case) else { continue };
         for step in &plan.steps {
             seen.insert(kind(&step.action));
@@ -98,6 +100,7 @@ fn every_kind_of_step_is_in_some_case() {
                 What::Namespace(_) => "open a namespace",
                 What::Tree(_) => "open a tree",
                 What::Null => "open the null device",
+                What::Init => "take init",
             });
         }
         if !plan.namespaces.outer.is_empty() {
@@ -114,6 +117,7 @@ fn every_kind_of_step_is_in_some_case() {
         "open a namespace",
         "open a tree",
         "open the null device",
+        "take init",
         "enter around the clone",
     ];
     let all = ALL.get().unwrap().iter().chain(&other);

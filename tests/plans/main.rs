@@ -5,6 +5,7 @@
 //! plans/NAME/config.json       the smallest configuration that has one feature
 //!            host.txt          a line for each way in which host or request differ from the usual; see `facts`
 //!            plan.txt          its plan, or `refused: ` and why
+//! plans/exec/NAME.txt          the plan of a further process, tests/data/exec/NAME.json, in a container of its own namespaces
 //! ```
 //!
 //! The machine is made by hand: root, every controller of cgroup v2. `UPDATE_PLANS=1 cargo test --test plans` writes all
@@ -13,9 +14,10 @@
 mod coverage;
 
 use onggi::cgroup::Hierarchy;
-use onggi::config::Spec;
+use onggi::config::{Process, Spec};
 use onggi::host::Host;
-use onggi::plan::{self, Plan, Request};
+use onggi::plan::{self, ExecRequest, Plan, Request};
+use onggi::sys::clone::flags;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,16 @@ fn features() -> Vec<Case> {
         facts: fs::read_to_string(dir.join("host.txt")).unwrap_or_default(),
     };
     dirs.map(case).collect()
+}
+
+/// Processes for `exec`; the podman ones in a container of an ordinary user.
+fn executed() -> Vec<Case> {
+    let case = |config: PathBuf| {
+        let name = config.file_stem().unwrap().to_string_lossy().into_owned();
+        let facts = if name.starts_with("podman") { "an ordinary user".into() } else { String::new() };
+        Case { golden: Path::new(ROOT).join(format!("plans/exec/{name}.txt")), config, facts, name }
+    };
+    entries("data/exec").into_iter().map(case).collect()
 }
 
 /// The usual machine: root with every capability, cgroup v2 alone.
@@ -107,6 +119,13 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
 fn compile(case: &Case) -> onggi::error::Result<Plan> {
     let (mut host, mut request) = (usual_host(), usual_request());
     facts(&case.facts, &mut host, &mut request);
+    if case.golden.parent().is_some_and(|dir| dir.ends_with("plans/exec")) {
+        let process = Process::parse(&fs::read(&case.config).unwrap())?;
+        let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
+        let differ = if host.privileged { others } else { others | user };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0 };
+        return plan::compile_exec(&Spec::default(), &process, &request, &host);
+    }
     Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))
 }
 
@@ -151,6 +170,13 @@ fn compare(cases: &[Case]) {
 fn captured_bundles() {
     let cases = captured();
     assert!(cases.len() >= 50);
+    compare(&cases);
+}
+
+#[test]
+fn further_processes() {
+    let cases = executed();
+    assert!(cases.len() >= 9);
     compare(&cases);
 }
 

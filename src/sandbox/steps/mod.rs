@@ -42,7 +42,8 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Mount(m) => mounts::mount(child, m),
         Action::Device(device) => rootfs::device(child, device),
         Action::Symlink { path, target, replace, only_if } => rootfs::symlink(child, path, target, *replace, only_if.as_deref()),
-        Action::Console { rows, columns, uid } => rootfs::console(child, *rows, *columns, *uid),
+        Action::Inside { devpts } => rootfs::inside(child, *devpts),
+        Action::Console { rows, columns, uid, node } => rootfs::console(child, *rows, *columns, *uid, *node),
         Action::Hooks(hooks) => program::hooks(hooks),
         Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
         Action::MoveRoot => rootfs::move_root(child),
@@ -60,6 +61,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         }
         Action::Rlimit { resource, soft, hard } => crate::sys::process::set_rlimit(0, *resource, *soft, *hard).call("prlimit64"),
         Action::Scheduler(attr) => crate::sys::process::set_scheduler(*attr).call("sched_setattr"),
+        Action::Affinity(cpus) => crate::sys::process::set_affinity(cpus).call("sched_setaffinity"),
         Action::IoPriority(value) => crate::sys::process::set_io_priority(*value).call("ioprio_set"),
         Action::Personality(persona) => crate::sys::process::set_personality(*persona).call("personality"),
         Action::MemoryPolicy { mode, nodes } => crate::sys::process::set_memory_policy(*mode, nodes).call("set_mempolicy"),

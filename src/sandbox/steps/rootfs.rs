@@ -122,7 +122,7 @@ pub(super) fn symlink(child: &mut Child, path: &CStr, target: &CStr, replace: bo
 /// A pseudo-terminal of the container's own devpts (of a private one if it has none): the master is handed out, the slave
 /// becomes the controlling terminal, the standard streams, and /dev/console. No path of the container is trusted
 /// (CVE-2025-52565, CVE-2026-88264).
-pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Result<(), Fail> {
+pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32, node: bool) -> Result<(), Fail> {
     let private;
     let devpts = match &child.devpts {
         Some(fd) => fd.as_fd(),
@@ -139,7 +139,7 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Resul
         fs::chown_at(slave.as_fd(), c"", uid, u32::MAX).call("fchownat")?;
     }
     // Attached only where the slave's mount is part of our tree; a private devpts is not, and cannot be cloned from.
-    if child.devpts.is_some() {
+    if node && child.devpts.is_some() {
         let node = mount::open_tree(slave.as_fd(), c"", false, false).call("open_tree")?;
         console_node(child.root()?, node.as_fd())?;
     }
@@ -153,6 +153,23 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Resul
     }
     Ok(())
 }
+
+/// Takes hold of a container that was entered: its root, and what is mounted on /dev/pts if that is devpts.
+pub(super) fn inside(child: &mut Child, devpts: bool) -> Result<(), Fail> {
+    let root = fs::open(fs::cwd(), c"/", libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
+    if devpts {
+        match inroot::open(root.as_fd(), c"/dev/pts", libc::O_PATH | libc::O_DIRECTORY, 0) {
+            Ok(pts) if fs::magic(pts.as_fd()).call("fstatfs")? == DEVPTS_MAGIC => child.devpts = Some(pts),
+            // Then the terminal comes from a devpts of its own, as it did for init.
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => {}
+            Err(e) => return Err(Fail::call("openat2", e)),
+        }
+    }
+    child.root = Some(root);
+    Ok(())
+}
+
+const DEVPTS_MAGIC: i64 = 0x1cd1;
 
 fn private_devpts() -> Result<OwnedFd, Fail> {
     let context = mount::fsopen(c"devpts").call("fsopen")?;

@@ -1,0 +1,210 @@
+//! `exec`: a further process in a container that is created or running.
+
+use super::create::{check_preserved, equip, hand_over_listener};
+use super::pid_file;
+use super::start::kept_bundle;
+use super::status::{self, Status};
+use crate::cgroup::{Cgroup, Hierarchy};
+use crate::cli::{ExecArgs, Global};
+use crate::config::{Bundle, MAX_BYTES, Process};
+use crate::console;
+use crate::error::{Context, Error, Result};
+use crate::host::Host;
+use crate::plan::exec::{add_capabilities, complete};
+use crate::plan::{self, ExecRequest, Pause};
+use crate::sandbox::supervise::{self, Terminal};
+use crate::sandbox::{self, Launched};
+use crate::store::{Record, Store, unknown};
+use crate::sys::{clone, fs, tty};
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// `exec`. The words before its errors are runc's.
+pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
+    work(global, args).map_err(|e| e.context("exec failed"))
+}
+
+fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
+    // Not locked: a probe must not wait for another command's work, nor the other for a probe.
+    let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;
+    let record = entry.state()?.ok_or_else(unknown)?;
+    let (status, init) = status::of(&entry, &record)?;
+    let init = match (status, init) {
+        (Status::Stopped, _) | (_, None) => return Err(Error::exact("cannot exec in a stopped container")),
+        (Status::Paused, _) if !args.ignore_paused => {
+            return Err(Error::exact("cannot exec in a paused container (use --ignore-paused to override)"));
+        }
+        (_, Some(init)) => init,
+    };
+    let bundle = kept_bundle(&entry, &record)?;
+    let process = process(args, &bundle)?;
+    let console = console::plan_console(process.terminal, args.detach, args.console_socket.as_deref())?;
+    check_preserved(args.preserve_fds)?;
+    // Whatever else the caller left open is not for the container (CVE-2024-21626).
+    fs::cloexec_from(3 + args.preserve_fds).step("close_range", || "close inherited descriptors at exec".into())?;
+
+    let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring: record.keyring, preserve: args.preserve_fds };
+    let start = |e: Error| e.context("unable to start container process");
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
+    for warning in &plan.warnings {
+        crate::log::warn(warning);
+    }
+    let cgroup = cgroup(&record, args.cgroup.as_deref())?;
+    let (master, mut equipment) = equip(&console)?;
+    let fallback = || init_cgroup(record.pid);
+    equipment.cgroup = cgroup.as_ref();
+    equipment.fallback = if args.cgroup.is_none() { Some(&fallback) } else { None };
+    equipment.init = Some(init);
+
+    // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then
+    // whoever waits here must be able to give up.
+    let block = || supervise::block_signals().map(Some);
+    let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
+    let launched = sandbox::launch(plan, equipment).map_err(start)?;
+    let master = match settle(&launched, &bundle, args, &record, status, master) {
+        Ok(master) => master,
+        Err(e) => {
+            launched.kill();
+            return Err(start(e));
+        }
+    };
+    if args.detach {
+        return Ok(0);
+    }
+    if signals.is_none() {
+        signals = block()?;
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
+    let terminal = master.map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
+    let pidfd = launched.pidfd.try_clone().step("fcntl", || "keep the process".into())?;
+    supervise::supervise(launched.pid, pidfd, &signals, terminal, false)
+}
+
+/// From the clone to the program's execution and what callers are told of it: the pid file last, since engines take it
+/// for success.
+fn settle(
+    launched: &Launched,
+    bundle: &Bundle,
+    args: &ExecArgs,
+    record: &Record,
+    status: Status,
+    master: Option<OwnedFd>,
+) -> Result<Option<OwnedFd>> {
+    hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
+    launched.reach(Pause::Created)?;
+    launched.go_on()?;
+    launched.executed()?;
+    let pidfd = launched.pidfd.as_fd();
+    let master = master.map(|s| console::receive_master(s.as_fd(), pidfd, 10_000)).transpose()?;
+    if let Some(master) = &master {
+        tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the terminal".into())?;
+    }
+    if let Some(path) = &args.pidfd_socket {
+        console::send_pidfd(path, pidfd, b"pidfd")?;
+    }
+    if let Some(path) = &args.pid_file {
+        pid_file::write(path, launched.pid)?;
+    }
+    Ok(master)
+}
+
+/// The process: from the file, or the container's own with what the flags change.
+fn process(args: &ExecArgs, bundle: &Bundle) -> Result<Process> {
+    if let Some(path) = &args.process {
+        let process = Process::parse(&read(path)?).map_err(|e| e.under("/process"))?;
+        return Ok(complete(process, &bundle.spec));
+    }
+    let mut process = bundle.spec.process.clone().unwrap_or_default();
+    process.args.clone_from(&args.args);
+    process.terminal = args.tty;
+    process.console_size = None;
+    if let Some(cwd) = &args.cwd {
+        process.cwd.clone_from(cwd);
+    }
+    process.env.extend_from_slice(&args.env);
+    if let Some((uid, gid)) = args.user {
+        process.user.uid = uid;
+        process.user.gid = gid.unwrap_or(process.user.gid);
+    }
+    process.user.additional_gids.extend_from_slice(&args.additional_gids);
+    process.no_new_privileges |= args.no_new_privs;
+    for (flag, label) in [(&args.apparmor, &mut process.apparmor_profile), (&args.process_label, &mut process.selinux_label)] {
+        if let Some(flag) = flag {
+            label.clone_from(flag);
+        }
+    }
+    add_capabilities(&mut process, &args.caps);
+    Ok(process)
+}
+
+/// A file of the caller, or stdin.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let step = || format!("read {}", path.display());
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).step("read", || "read stdin".into())?;
+    } else {
+        let file = std::fs::File::open(path).step("openat", || format!("open {}", path.display()))?;
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).step("read", step)?;
+    }
+    Ok(bytes)
+}
+
+/// Kinds of the namespaces in which the process is in others than we are. Only those are entered: a shared user
+/// namespace cannot be, and a namespace that the container got from its creator counts as the container's.
+fn differ(pid: i32) -> Result<u64> {
+    use clone::flags;
+    const KINDS: [(&str, u64); 8] = [
+        ("user", flags::NEWUSER),
+        ("mnt", flags::NEWNS),
+        ("pid", flags::NEWPID),
+        ("net", flags::NEWNET),
+        ("ipc", flags::NEWIPC),
+        ("uts", flags::NEWUTS),
+        ("cgroup", flags::NEWCGROUP),
+        ("time", flags::NEWTIME),
+    ];
+    let mut differ = 0;
+    for (name, kind) in KINDS {
+        let look = |who: &str| {
+            let path = format!("/proc/{who}/ns/{name}");
+            match std::fs::metadata(&path) {
+                Ok(file) => Ok(Some((file.dev(), file.ino()))),
+                // A kernel without the kind.
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+                Err(e) => Err(e).step("stat", || format!("look at {path}")),
+            }
+        };
+        if look("self")? != look(&pid.to_string())? {
+            differ |= kind;
+        }
+    }
+    Ok(differ)
+}
+
+/// The container's cgroup, or one below it.
+fn cgroup(record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
+    let Some(path) = &record.cgroup else {
+        return match below {
+            None => Ok(None),
+            Some(_) => Err(Error::new("--cgroup", "the container has no cgroup of its own")),
+        };
+    };
+    let cgroup = Cgroup::open(path)?.ok_or_else(|| Error::exact("cannot exec in a stopped container"))?;
+    match below {
+        None => Ok(Some(cgroup)),
+        Some(below) => cgroup.open_below(below).map(Some),
+    }
+}
+
+/// Where init is now: it may have moved itself below, and handed controllers down.
+fn init_cgroup(pid: i32) -> Result<Cgroup> {
+    let none = || Error::new("look for init's cgroup", "no cgroup2 is mounted");
+    let hierarchy = Hierarchy::probe()?.ok_or_else(none)?;
+    let path = hierarchy.mount.join(Hierarchy::place_of(pid)?.trim_start_matches('/'));
+    Cgroup::open(&path)?.ok_or_else(|| Error::new(format!("open the cgroup {}", path.display()), "it is gone"))
+}

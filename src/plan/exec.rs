@@ -1,0 +1,247 @@
+//! A further process of a running container: its configuration, the process, the host -> [`Plan`]. The second plan of the
+//! same loop: nothing is mounted or made, the namespaces of init are entered in one setns(2), and from there on the
+//! process becomes what init became.
+//!
+//! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
+//! (an unprivileged user's container), the child enters all and forks once more.
+
+use super::build::{arguments, become_program, is_set_from_outside, labels_not_yet, part_from_outside};
+use super::namespaces::{self, Namespaces};
+use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
+use crate::config::{Capabilities, Process, Spec, check, values};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::sys::clone::flags;
+use crate::sys::spawn::StringList;
+
+/// What `exec` asks for, beside the process.
+#[derive(Debug)]
+pub struct ExecRequest<'a> {
+    /// The container's id.
+    pub id: &'a str,
+    /// Kinds (`CLONE_NEW*`) of the namespaces of init that are not the runtime's own.
+    pub differ: u64,
+    /// The container has a session keyring of its own.
+    pub keyring: bool,
+    /// Descriptors from 3 on that the program gets.
+    pub preserve: u32,
+}
+
+/// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
+const ALL_CPUS: [u64; 128] = [u64::MAX; 128];
+const MOST_CPUS: u32 = 8192;
+
+/// The process with what it does not say itself taken from the container's own, as in runc: limits, capabilities,
+/// scheduling, OOM score.
+#[must_use]
+pub fn complete(mut process: Process, spec: &Spec) -> Process {
+    let Some(own) = &spec.process else { return process };
+    if process.rlimits.is_empty() {
+        process.rlimits.clone_from(&own.rlimits);
+    }
+    if process.capabilities.is_none() {
+        process.capabilities.clone_from(&own.capabilities);
+    }
+    process.oom_score_adj = process.oom_score_adj.or(own.oom_score_adj);
+    process.scheduler = process.scheduler.or_else(|| own.scheduler.clone());
+    process.io_priority = process.io_priority.or_else(|| own.io_priority.clone());
+    process.exec_cpu_affinity = process.exec_cpu_affinity.or_else(|| own.exec_cpu_affinity.clone());
+    for (label, of_container) in
+        [(&mut process.apparmor_profile, &own.apparmor_profile), (&mut process.selinux_label, &own.selinux_label)]
+    {
+        if label.is_empty() {
+            label.clone_from(of_container);
+        }
+    }
+    process
+}
+
+/// `exec --cap`: into the bounding, effective and permitted sets. Never inheritable, which would hand them to any file
+/// with inheritable capabilities (CVE-2022-29162).
+pub fn add_capabilities(process: &mut Process, names: &[String]) {
+    // Without sets of its own the process keeps all that there are.
+    let Some(sets) = &mut process.capabilities else { return };
+    let Capabilities { bounding, effective, permitted, .. } = sets;
+    for set in [bounding, effective, permitted] {
+        set.extend_from_slice(names);
+    }
+}
+
+/// Compiles the plan. Pure.
+///
+/// # Errors
+/// Everything that can be refused from the process, the container's configuration and the facts of the host alone.
+pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Plan> {
+    check::process(program).map_err(|e| e.under("/process"))?;
+    labels_not_yet(program)?;
+    let mut steps = Vec::new();
+    let mut warnings = Vec::new();
+    let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+
+    push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
+    // Before anybody in the container can see this process.
+    push(&mut steps, "", Action::Undumpable);
+    let mut early = Vec::new();
+    let namespaces = enter(spec, request, host, &mut early);
+    if let Some(n) = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj) {
+        if !is_set_from_outside(&namespaces, host) {
+            push(&mut steps, "/process/oomScoreAdj", Action::OpenProc);
+        }
+        push(&mut steps, "/process/oomScoreAdj", Action::OomScoreAdj(c_string(&n.to_string(), "")?));
+    }
+    steps.append(&mut early);
+    push(&mut steps, "", Action::NewSession);
+    if request.keyring {
+        // It is there by now: the name finds it.
+        push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
+    }
+    push(&mut steps, "", Action::Inside { devpts: program.terminal });
+    if program.terminal {
+        let size = program.console_size.unwrap_or_default();
+        let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid, node: false };
+        push(&mut steps, "/process/terminal", action);
+    }
+    let affinity = affinity(program, &mut steps)?;
+    let (envp, late) = become_program(spec, &[], host, &namespaces, program, &mut steps, &mut warnings)?;
+    push(&mut steps, "", Action::Pause(Pause::Created));
+    push(&mut steps, "", Action::CloseFrom(3 + request.preserve));
+    if let Some(filter) = late {
+        push(&mut steps, "/linux/seccomp", Action::Seccomp(filter));
+    }
+    push(&mut steps, "/process/args", Action::Exec);
+    let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
+    Ok(Plan {
+        from_outside,
+        namespaces,
+        cgroup: None,
+        opens: vec![Open { field: String::new(), path: c"".into(), what: What::Init }],
+        steps,
+        warnings,
+        argv: StringList::new(arguments(program)?),
+        envp: StringList::new(envp),
+        net_devices: std::collections::BTreeMap::new(),
+        affinity,
+    })
+}
+
+/// The steps into init's namespaces.
+fn enter(spec: &Spec, request: &ExecRequest<'_>, host: &Host, steps: &mut Vec<Step>) -> Namespaces {
+    let init = Slot(0);
+    let mut namespaces = Namespaces { own: request.differ, ..Namespaces::default() };
+    let mut joined = request.differ;
+    let pid = joined & flags::NEWPID != 0;
+    if pid && host.privileged {
+        namespaces.outer.push((init, flags::NEWPID));
+        joined &= !flags::NEWPID;
+    }
+    let field = "/linux/namespaces".to_string();
+    if joined != 0 {
+        steps.push(Step { field: field.clone(), action: Action::Join(init, joined) });
+    }
+    if joined & flags::NEWUSER != 0 {
+        steps.push(namespaces::identity(&spec.linux.uid_mappings, &spec.linux.gid_mappings));
+    }
+    if joined & flags::NEWPID != 0 {
+        namespaces.forks = true;
+        steps.push(Step { field, action: Action::Fork(0) });
+    }
+    namespaces
+}
+
+/// `execCPUAffinity`: the parent's CPUs before the clone, the process's own inside the cgroup. Without `final` it gets
+/// all that the cpuset has, wherever the caller was bound to.
+fn affinity(program: &Process, steps: &mut Vec<Step>) -> Result<Option<Vec<u64>>> {
+    const FIELD: &str = "/process/execCPUAffinity";
+    let asked = program.exec_cpu_affinity.as_ref();
+    let mask = |list: Option<&String>, member: &str| match list.filter(|l| !l.trim().is_empty()) {
+        Some(list) => values::mask(list, MOST_CPUS).map(Some).map_err(|e: Error| e.at(format!("{FIELD}/{member}"))),
+        None => Ok(None),
+    };
+    let last = mask(asked.map(|a| &a.last), "final")?;
+    let field = if last.is_some() { format!("{FIELD}/final") } else { String::new() };
+    steps.push(Step { field, action: Action::Affinity(last.unwrap_or_else(|| ALL_CPUS.to_vec())) });
+    mask(asked.map(|a| &a.initial), "initial")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ExecCpuAffinity;
+
+    fn spec(json: &str) -> Spec {
+        Spec::parse(json.as_bytes()).unwrap()
+    }
+
+    fn program() -> Process {
+        Process { args: vec!["ls".into()], cwd: "/".into(), env: vec!["PATH=/bin".into()], ..Process::default() }
+    }
+
+    fn root() -> Host {
+        Host { privileged: true, permitted: u64::MAX, ..Host::default() }
+    }
+
+    fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0 };
+        let plan = compile_exec(spec, program, &request, host).unwrap();
+        plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
+    }
+
+    fn at(words: &[String], text: &str) -> usize {
+        words.iter().position(|w| w.contains(text)).unwrap_or_else(|| panic!("no {text:?} in {words:#?}"))
+    }
+
+    #[test]
+    fn one_setns_after_undumpable_and_none_for_what_is_shared() {
+        let words = words(&Spec::default(), &program(), flags::NEWPID | flags::NEWNS | flags::NEWNET, &root());
+        assert!(words.contains(&"parent enter the pid namespace around the clone".to_string()), "{words:#?}");
+        assert_eq!(words.iter().filter(|w| w.starts_with("child enter the container's")).count(), 1);
+        assert!(at(&words, "become undumpable") < at(&words, "namespaces: mount network"));
+        assert_eq!(words.last().unwrap(), "child execute the program");
+    }
+
+    #[test]
+    fn an_unprivileged_user_forks_once_more() {
+        let host = Host { uid: 1000, ..Host::default() };
+        let spec = spec(r#"{"linux":{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}}"#);
+        let words = words(&spec, &program(), flags::NEWUSER | flags::NEWPID | flags::NEWNS, &host);
+        assert!(at(&words, "user pid") < at(&words, "become 0:0 of the user namespace"), "{words:#?}");
+        assert!(at(&words, "become 0:0 of the user namespace") < at(&words, "fork into"), "{words:#?}");
+    }
+
+    #[test]
+    fn what_the_process_does_not_say_is_the_container_s() {
+        let spec = spec(
+            r#"{"process":{"oomScoreAdj":7,"rlimits":[{"type":"RLIMIT_CORE","soft":1,"hard":2}],
+                "capabilities":{"bounding":["CAP_KILL"]},"execCPUAffinity":{"initial":"0","final":"1"}}}"#,
+        );
+        let mut process = complete(program(), &spec);
+        assert_eq!((process.oom_score_adj, process.rlimits.len()), (Some(7), 1));
+        add_capabilities(&mut process, &["CAP_CHOWN".into()]);
+        let sets = process.capabilities.as_ref().unwrap();
+        assert_eq!((sets.bounding.len(), sets.effective.len(), sets.inheritable.len()), (2, 1, 0));
+        let own = complete(Process { oom_score_adj: Some(0), rlimits: Vec::new(), ..program() }, &spec);
+        assert_eq!(own.oom_score_adj, Some(0));
+    }
+
+    #[test]
+    fn affinity_before_and_after() {
+        let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
+        let process = Process { exec_cpu_affinity: Some(asked), ..program() };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0 };
+        let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
+        assert_eq!(plan.affinity, Some(vec![1]));
+        assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
+    }
+
+    #[test]
+    fn refusals() {
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0 };
+        for (process, field) in [
+            (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
+            (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),
+            (Process { args: Vec::new(), ..program() }, "/process/args"),
+        ] {
+            assert_eq!(compile_exec(&Spec::default(), &process, &request, &root()).unwrap_err().field(), field);
+        }
+    }
+}
