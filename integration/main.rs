@@ -19,18 +19,18 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod bad_input;
 mod console;
 mod devices;
 mod hooks;
-mod bad_input;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
 mod program;
 mod rootfs_attacks;
-mod seccomp;
 mod rootless;
+mod seccomp;
 mod userns;
 
 use std::process::ExitCode;
