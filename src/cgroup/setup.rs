@@ -45,7 +45,9 @@ impl Setup {
         let Some(hierarchy) = rights.hierarchy else {
             return match limits::writes(resources, &Hierarchy::default()) {
                 Ok(_) => Ok(None),
-                Err(e) => Err(e.hint("no cgroup2 is mounted on this host: mount -t cgroup2 none /sys/fs/cgroup")),
+                Err(e) => Err(Error::new("apply a limit", "no cgroup2 is mounted on this host")
+                    .at(e.field())
+                    .hint("mount -t cgroup2 cgroup2 /sys/fs/cgroup")),
             };
         };
         let writes = limits::writes(resources, hierarchy)?;

@@ -1,7 +1,7 @@
 //! `start`: lets a created container's init execute the program, and says so if that fails.
 
-use super::{create, delete};
 use super::status::{self, Status};
+use super::{create, delete};
 use crate::cli::Global;
 use crate::config::{Bundle, Spec};
 use crate::error::{Context, Error, Result};

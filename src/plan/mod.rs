@@ -39,6 +39,9 @@ pub struct Plan {
     pub opens: Vec<Open>,
     /// What the child does, in order.
     pub steps: Vec<Step>,
+    /// What the parent sets on the child that waits at [`Pause::Created`]: it takes rights over the host that a process in
+    /// a user namespace has not.
+    pub from_outside: Vec<Step>,
     /// What the user should know and need not stop for; shown at log level `warning`.
     pub warnings: Vec<String>,
     /// Arguments of the program.
@@ -151,6 +154,8 @@ pub enum Action {
     Keyring(CString),
     /// Mount a private procfs, attached nowhere, for writes that must not be redirected (CVE-2019-16884, CVE-2025-52881).
     OpenProc,
+    /// Set the score that the out-of-memory killer adds (proc_pid_oom_score_adj(5)).
+    OomScoreAdj(CString),
     /// Write a file of that procfs.
     WriteProc { path: CString, value: CString },
     /// Bring the loopback device up.

@@ -223,13 +223,22 @@ impl Entry<'_> {
             kind: c_string(kind, &format!("{}/type", self.field))?,
             parameters,
             // A new mount has the kernel's default of relatime; strictatime clears it, which fsmount takes as given.
-            attrs: asked.attr_set | asked.rec_set,
+            attrs: combined(asked),
             // It is private already, and stays so below a root that is not shared.
             propagation: asked.propagation.iter().copied().filter(|&(kind, _)| kind != libc::MS_PRIVATE).collect(),
             inherit_mode: kind == "tmpfs" && !has_mode,
             copy_up: asked.tmpcopyup,
         }))
     }
+}
+
+/// The attributes of a new mount, which has nothing below: `r*` words mean the same as the plain ones and come after them.
+fn combined(asked: &MountOptions) -> u64 {
+    let mut attrs = asked.attr_set & !asked.rec_clr;
+    if (asked.rec_set | asked.rec_clr) & libc::MOUNT_ATTR__ATIME != 0 {
+        attrs &= !libc::MOUNT_ATTR__ATIME;
+    }
+    attrs | asked.rec_set
 }
 
 /// A container path made absolute, without `.`, `..` and doubled slashes, as runc cleans it before it is looked up.

@@ -89,6 +89,9 @@ impl Plan {
                 _ => {}
             }
         }
+        for step in &self.from_outside {
+            lines.push(Line { who: "parent", field: step.field.clone(), step: step.action.words() });
+        }
         lines
     }
 }
@@ -223,6 +226,7 @@ impl Action {
             Self::NewSession => "start a session".into(),
             Self::Keyring(name) => format!("join session keyring {}", name.to_string_lossy()),
             Self::OpenProc => "mount a private procfs".into(),
+            Self::OomScoreAdj(score) => format!("set oom_score_adj {}", score.to_string_lossy()),
             Self::WriteProc { path, value } => {
                 format!("write {} to /proc/{}", value.to_string_lossy().escape_default(), path.to_string_lossy())
             }

@@ -24,6 +24,7 @@ fn kind(action: &Action) -> &'static str {
         NewSession,
         Keyring,
         OpenProc,
+        OomScoreAdj,
         WriteProc,
         Loopback,
         Propagation,
