@@ -41,7 +41,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_last_words_of_a_mebibyte_are_in_the_error).ours("crun keeps none, runc all of them"),
         case!(a_daemon_that_a_hook_leaves_holds_nothing_up).except("crun", WAITS).except("runc", WAITS),
         case!(a_hook_may_close_its_streams),
-        case!(a_hook_need_not_read_the_state),
+        case!(a_hook_need_not_read_the_state).except("crun", "at times fails").except("runc", "at times fails"),
     ]
 }
 
