@@ -27,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_first_process_is_an_orphan_of_the_caller),
         case!(state_tells_what_the_specification_asks_for),
         case!(state_has_the_annotations),
+        case!(once_started_it_is_running_at_once),
         case!(a_stopped_container_has_pid_0),
         case!(a_killed_created_container_is_stopped),
         case!(a_container_deleted_before_start_is_gone),
@@ -191,6 +192,15 @@ fn state_tells_what_the_specification_asks_for() {
 fn state_has_the_annotations() {
     let bundle = sleeper().set("/annotations", json!({"org.example.a": "b"}));
     assert_eq!(bundle.create().state()["annotations"]["org.example.a"], "b");
+}
+
+fn once_started_it_is_running_at_once() {
+    // Exec lets go of what tells the status in an order of its own.
+    for _ in 0..10 {
+        let bundle = sleeper();
+        let container = bundle.create();
+        assert_eq!(container.start().status(), "running");
+    }
 }
 
 fn a_stopped_container_has_pid_0() {
