@@ -6,7 +6,7 @@ use std::path::Path;
 /// A test and what it needs. Made by [`case!`](crate::case!).
 pub struct Case {
     name: String,
-    run: fn(),
+    run: Box<dyn FnOnce() + Send>,
     vm: bool,
     ignored: Option<String>,
 }
@@ -21,8 +21,13 @@ macro_rules! case {
 
 impl Case {
     pub fn new(module: &str, name: &str, run: fn()) -> Case {
+        Case::of(module, name, run)
+    }
+
+    /// For one of a table.
+    pub fn of(module: &str, name: &str, run: impl FnOnce() + Send + 'static) -> Case {
         let topic = module.split_once("::").map_or(module, |(_, topic)| topic);
-        Case { name: format!("{topic}::{name}"), run, vm: false, ignored: None }
+        Case { name: format!("{topic}::{name}"), run: Box::new(run), vm: false, ignored: None }
     }
 
     /// Runs in the virtual machine alone, because of `what` is needed.
@@ -31,6 +36,12 @@ impl Case {
         if !crate::stage::vm() {
             self.ignored = Some(format!("needs the virtual machine: {what}"));
         }
+        self
+    }
+
+    /// Runs here and in the virtual machine: there is more to see there.
+    pub fn both(mut self) -> Case {
+        self.vm = true;
         self
     }
 

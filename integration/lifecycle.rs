@@ -419,7 +419,7 @@ fn other_descriptors_do_not_get_in() {
 }
 
 /// The same command after a line of shell, which starts in the directory `home`.
-fn through_shell(command: &std::process::Command, line: &str, bundle: &Bundle) -> std::process::Command {
+pub fn through_shell(command: &std::process::Command, line: &str, bundle: &Bundle) -> std::process::Command {
     let mut shell = std::process::Command::new("bash");
     shell.args(["-c", &format!("cd \"$0\"; {line}; cd bundle; exec \"$@\"")]).arg(&bundle.home);
     shell.arg(command.get_program()).args(command.get_args());

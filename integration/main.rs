@@ -10,6 +10,8 @@
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
 mod bundle;
+mod bundles;
+mod canary;
 mod case;
 mod faults;
 mod hostdelta;
@@ -18,12 +20,19 @@ mod inside;
 mod stage;
 
 mod bad_input;
+mod budget;
+mod console;
+mod devices;
+mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
 mod resources;
+mod rootfs_attacks;
 mod rootless;
+mod seccomp;
 mod survival;
 mod userns;
 
@@ -34,6 +43,8 @@ fn main() -> ExitCode {
     let name = std::env::args().next().unwrap_or_default();
     match name.rsplit('/').next() {
         Some("inside") => return inside::main(),
+        // What Docker's hooks are called by.
+        Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -44,13 +55,21 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        bundles::cases(),
         hosts::cases(),
+        console::cases(),
+        devices::cases(),
+        hooks::cases(),
         bad_input::cases(),
+        budget::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        program::cases(),
         resources::cases(),
+        rootfs_attacks::cases(),
+        seccomp::cases(),
         rootless::cases(),
         survival::cases(),
         userns::cases(),

@@ -24,12 +24,17 @@ pub fn cases() -> Vec<Case> {
         case!(ro_does_not_make_the_mounts_below_read_only),
         case!(tmpfs_has_size_mode_and_owner_as_asked),
         case!(tmpfs_takes_the_mode_of_the_directory_when_none_is_given),
+        case!(tmpfs_on_a_mount_point_that_was_made_is_open_to_all).except("crun", "makes directories with mode 1755"),
         case!(tmpcopyup_fills_it_with_what_was_there),
         case!(later_mounts_lie_on_earlier_ones),
         case!(missing_mount_points_are_made),
         case!(access_time_options_are_as_asked),
         case!(propagation_of_a_mount_is_as_asked).except("crun", "1.8 does not make it shared"),
         case!(rootfs_propagation_is_as_asked).except("runc", "1.1 leaves it private"),
+        case!(the_root_is_a_slave_when_asked).except("crun", "private all the same").except("runc", "1.1 means / alone"),
+        case!(a_remount_changes_the_mount).except("crun", "looks for a source"),
+        case!(a_remount_changes_the_file_system).except("crun", "hides what the kernel says"),
+        case!(propagation_alone_changes_the_mount_that_is_there).ours("others want a type"),
         case!(a_mount_in_the_container_does_not_reach_the_host),
         case!(a_mount_on_the_host_reaches_a_slave).except("crun", "its copy of the tree is made private before"),
         case!(masked_files_are_empty_and_masked_directories_too),
@@ -252,6 +257,44 @@ fn propagation_of_a_mount_is_as_asked() {
         let propagation = mount_on(&report, "/mnt")["propagation"].as_str().unwrap_or_default().to_owned();
         assert!(propagation.contains(word) && (propagation.is_empty() == word.is_empty()), "{option}: {propagation:?}");
     }
+}
+
+/// As Docker's `--tmpfs` needs it for users other than root.
+fn tmpfs_on_a_mount_point_that_was_made_is_open_to_all() {
+    let bundle = Bundle::new().mount("/new/place", "tmpfs", "tmpfs", &[]).args(["stat", "-c", "%a", "/new", "/new/place"]);
+    assert_eq!(bundle.stdout(), "755\n1777\n");
+}
+
+fn the_root_is_a_slave_when_asked() {
+    for value in ["slave", "rslave"] {
+        let report = Bundle::new().set("/linux/rootfsPropagation", value).report(&[]);
+        let found = mount_on(&report, "/")["propagation"].as_str().unwrap_or_default().to_owned();
+        assert!(found.starts_with("master:"), "{value}: {found:?}");
+    }
+}
+
+fn a_remount_changes_the_mount() {
+    let options = ["remount", "bind", "nosuid", "rro"];
+    let below = with_bind(&["rbind"]).mount("/mnt/below", "tmpfs", "tmpfs", &["noatime"]);
+    let report = below.mount("/mnt", "", "", &options).report(&[]);
+    let (top, below) = (mount_on(&report, "/mnt"), mount_on(&report, "/mnt/below"));
+    assert!(has(top, "nosuid") && has(top, "ro"), "{top}");
+    assert!(has(below, "ro") && has(below, "noatime") && !has(below, "nosuid"), "{below}");
+}
+
+fn a_remount_changes_the_file_system() {
+    let bundle = Bundle::new().mount("/mnt", "tmpfs", "tmpfs", &["size=64k"]);
+    let report = bundle.mount("/mnt", "tmpfs", "tmpfs", &["remount", "size=128k"]).report(&[]);
+    assert!(has(mount_on(&report, "/mnt"), "size=128k"), "{}", mount_on(&report, "/mnt"));
+    let bundle = Bundle::new().mount("/mnt", "tmpfs", "tmpfs", &[]);
+    bundle.mount("/mnt", "tmpfs", "tmpfs", &["remount", "nosuchoption=1"]).fails("nosuchoption");
+}
+
+fn propagation_alone_changes_the_mount_that_is_there() {
+    let bundle = Bundle::new().mount("/mnt", "tmpfs", "tmpfs", &[]).mount("/mnt", "", "", &["shared"]);
+    let report = bundle.report(&[]);
+    let propagation = mount_on(&report, "/mnt")["propagation"].as_str().unwrap_or_default();
+    assert!(propagation.starts_with("shared:"), "{propagation}");
 }
 
 fn rootfs_propagation_is_as_asked() {

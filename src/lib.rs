@@ -1,7 +1,7 @@
 //! Onggi, an OCI low-level container runtime.
 //!
 //! A container is a [`plan`]: the parent compiles `config.json` and what it knows of the host into an ordered list of
-//! steps, the child of one `clone3` runs them in a loop, then `execve`. A file uses lower floors only:
+//! steps, the child of one `clone3` runs them in a loop, then `execve`. A file uses lower floors only (`tests/tidy.rs`):
 //!
 //! ```text
 //! 6  main, cli            argv -> command -> exit status
@@ -12,6 +12,9 @@
 //! 1  config               what the user said
 //! 0  error log sys        sys is the kernel: thin, typed, the only `unsafe`
 //! ```
+//!
+//! The exceptions: `host` describes the cgroup hierarchy too, `log` writes errors, and a command is given what `cli` made of
+//! its arguments.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

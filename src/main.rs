@@ -3,7 +3,7 @@
 #![no_main]
 
 use onggi::cli::Line;
-use onggi::error::{Error, Result};
+use onggi::error::Error;
 use onggi::{commands, log, seal, store, sys};
 use std::ffi::OsString;
 
@@ -12,7 +12,7 @@ onggi::program!(start);
 fn start(args: &[OsString]) -> u8 {
     let line = match Line::read(args) {
         Ok(line) => line,
-        Err(error) => return fail(&error, 1),
+        Err(error) => return fail(&error.into(), 1),
     };
     match work(&line) {
         Ok(status) => status,
@@ -20,10 +20,10 @@ fn start(args: &[OsString]) -> u8 {
     }
 }
 
-fn work(line: &Line) -> Result<u8> {
+fn work(line: &Line) -> anyhow::Result<u8> {
     if sys::auxv::is_secure() {
-        return Err(Error::new("start", "the binary is set-user-ID, set-group-ID or has file capabilities")
-            .hint("it must not give its caller rights: remove them"));
+        let error = Error::new("start", "the binary is set-user-ID, set-group-ID or has file capabilities");
+        return Err(error.hint("it must not give its caller rights: remove them").into());
     }
     // First of all, because it begins again; its failure belongs in the log that is opened after it.
     let sealed = if line.enters_container() {
@@ -34,10 +34,14 @@ fn work(line: &Line) -> Result<u8> {
     };
     log::init(line.global.log.as_deref(), line.global.log_format, line.global.log_level)?;
     sealed?;
-    commands::run(&line.global, line.program, line.command()?)
+    Ok(commands::run(&line.global, line.program, line.command()?)?)
 }
 
-fn fail(error: &Error, status: u8) -> u8 {
-    log::fatal(error);
+/// Prints the one error: with its parts where it is ours, with its causes in a line where it is a library's.
+fn fail(error: &anyhow::Error, status: u8) -> u8 {
+    match error.downcast_ref::<Error>() {
+        Some(error) => log::fatal(error),
+        None => log::fatal(&Error::exact(format!("{error:#}"))),
+    }
     status
 }

@@ -4,11 +4,15 @@
 //! inside report [FILE...]      all that can be seen, as JSON, with the contents of the FILEs
 //! inside open MODE PATH...     a line each: `PATH ok` or `PATH ERRNO`; MODE is r, w or rw
 //! inside call NUMBER [ARG...]  makes a system call, prints its result or `ERRNO`
+//! inside call32 NUMBER         the same without arguments, by the entry and the numbers of i386
+//! inside tty                   what only the terminal on stdin can tell, as JSON
+//! inside push PATH             tries to push input into the terminal there: `ok` or `ERRNO`
 //! ```
 //!
 //! The tests' own program under another name: static, so it runs in an empty root. What Rust's start-up changes shows in the
 //! report: SIGPIPE is ignored, SIGSEGV and SIGBUS are caught, and closed standard streams are opened on /dev/null.
 
+pub mod listener;
 mod raw;
 
 use nix::errno::Errno;
@@ -24,12 +28,23 @@ pub fn main() -> ExitCode {
         ["report", files @ ..] => println!("{:#}", report(files)),
         ["open", mode, paths @ ..] => paths.iter().for_each(|path| println!("{path} {}", open(mode, path))),
         ["call", numbers @ ..] => println!("{}", call(numbers)),
+        ["call32", number] => println!("{}", raw::call32(number.parse().expect("a number"))),
+        ["tty"] => println!("{}", raw::terminal()),
+        ["push", path] => println!("{}", fs::File::open(path).map_or_else(no_file, |file| result(raw::push_input(&file)))),
         _ => {
             eprintln!("usage: inside report [FILE...] | open MODE PATH... | call NUMBER [ARG...]");
             return ExitCode::from(64);
         }
     }
     ExitCode::SUCCESS
+}
+
+fn no_file(error: std::io::Error) -> String {
+    errno(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+fn result(result: nix::Result<()>) -> String {
+    result.map_or_else(errno, |()| "ok".into())
 }
 
 fn errno(error: Errno) -> String {
@@ -40,7 +55,7 @@ fn open(mode: &str, path: &str) -> String {
     let file = OpenOptions::new().read(mode.contains('r')).write(mode.contains('w')).open(path);
     match file {
         Ok(_) => "ok".into(),
-        Err(error) => errno(Errno::from_raw(error.raw_os_error().unwrap_or(0))),
+        Err(error) => no_file(error),
     }
 }
 

@@ -11,6 +11,39 @@ pub fn call([number, a, b, c, d, e, f]: [i64; 7]) -> nix::Result<i64> {
     Errno::result(unsafe { libc::syscall(number, a, b, c, d, e, f) })
 }
 
+/// Makes the call of that number among those of i386; -1 and up of what it returns, as it is.
+pub fn call32(number: i64) -> i64 {
+    let result: i64;
+    // SAFETY: takes nothing but registers, all of which it may use; a kernel without this entry ends the process, which
+    // exists to make such a call.
+    unsafe {
+        std::arch::asm!("int 0x80", inlateout("rax") number => result, out("r8") _, out("r9") _, out("r10") _, out("r11") _)
+    };
+    result
+}
+
+/// Of the terminal on stdin: its size, session and foreground process group, and that this process may do job control.
+pub fn terminal() -> Value {
+    // SAFETY: four numbers, for which all zeroes is valid.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one such struct, which lives until the call returns.
+    let known = unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    // SAFETY: takes and gives numbers.
+    let (session, group, here) = unsafe { (libc::tcgetsid(0), libc::tcgetpgrp(0), libc::getpgrp()) };
+    json!({
+        "size": known.then_some([size.ws_row, size.ws_col]), "session": session, "foreground": group, "group": here,
+        "control": std::fs::File::open("/dev/tty").is_ok(),
+    })
+}
+
+/// TIOCSTI: what the caller of a terminal must never let others do.
+pub fn push_input(terminal: &std::fs::File) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+    let byte = b'%';
+    // SAFETY: the kernel reads one byte, which lives until the call returns.
+    Errno::result(unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const byte) }).map(drop)
+}
+
 /// Description of the session keyring: `type;uid;gid;permissions;name`.
 pub fn session_keyring() -> Option<String> {
     let mut text = vec![0u8; 256];

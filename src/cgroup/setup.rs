@@ -28,6 +28,9 @@ pub struct Setup {
     pub writes: Vec<Write>,
     /// The device program; `None` allows every device.
     pub devices: Option<Vec<u64>>,
+    /// The host's user who is root in the container, and may make cgroups below: given the cgroup where the container has
+    /// a user and a cgroup namespace of its own and mounts the cgroup writable.
+    pub owner: Option<u32>,
 }
 
 impl Setup {
@@ -36,13 +39,15 @@ impl Setup {
     ///
     /// # Errors
     /// A limit that cannot be applied here, with its field.
-    pub fn plan(linux: &Linux, id: &str, rights: &Rights<'_>) -> Result<Option<Self>> {
+    pub fn plan(linux: &Linux, id: &str, owner: Option<u32>, rights: &Rights<'_>) -> Result<Option<Self>> {
         let none = crate::config::Resources::default();
         let resources = linux.resources.as_ref().unwrap_or(&none);
         let Some(hierarchy) = rights.hierarchy else {
             return match limits::writes(resources, &Hierarchy::default()) {
                 Ok(_) => Ok(None),
-                Err(e) => Err(e.hint("no cgroup2 is mounted on this host: mount -t cgroup2 none /sys/fs/cgroup")),
+                Err(e) => Err(Error::new("apply a limit", "no cgroup2 is mounted on this host")
+                    .at(e.field())
+                    .hint("mount -t cgroup2 cgroup2 /sys/fs/cgroup")),
             };
         };
         let writes = limits::writes(resources, hierarchy)?;
@@ -59,7 +64,7 @@ impl Setup {
         }
         let devices = if rights.may_load_programs { devices::program(&resources.devices, &linux.devices)? } else { None };
         let path = place::directory(&linux.cgroups_path, id, &hierarchy.own)?;
-        Ok(Some(Self { hierarchy: hierarchy.clone(), path, writes, devices }))
+        Ok(Some(Self { hierarchy: hierarchy.clone(), path, writes, devices, owner }))
     }
 
     /// Its absolute path.

@@ -1,8 +1,10 @@
 //! `features`: what this program supports, whatever the host (OCI runtime spec 1.3.0, features.md). Engines decide by it
 //! whether they may use idmapped mounts, recursive read-only mounts and user namespaces. It tells only what is there.
 
-use super::version::OCI_VERSION;
+use crate::config::OCI_VERSION;
+use crate::config::options::KNOWN as MOUNT_OPTIONS;
 use crate::error::{Error, Result};
+use crate::seccomp::{ACTIONS, ARCHS, FLAGS, OPERATORS};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -48,11 +50,11 @@ struct Cgroup {
 #[serde(rename_all = "camelCase")]
 struct Seccomp {
     enabled: bool,
-    actions: &'static [&'static str],
+    actions: Vec<&'static str>,
     operators: &'static [&'static str],
-    archs: &'static [&'static str],
-    known_flags: &'static [&'static str],
-    supported_flags: &'static [&'static str],
+    archs: Vec<&'static str>,
+    known_flags: Vec<&'static str>,
+    supported_flags: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -80,46 +82,7 @@ struct MountExtensions {
 
 const HOOKS: &[&str] = &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// Mount options that are not data of a file system.
-#[rustfmt::skip]
-const MOUNT_OPTIONS: &[&str] = &[
-    "async", "atime", "bind", "copy-symlink", "defaults", "dest-nofollow", "dev", "diratime", "dirsync", "exec", "idmap",
-    "iversion", "lazytime", "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion", "nolazytime",
-    "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private", "ratime", "rbind", "rdev", "rdiratime",
-    "relatime", "remount", "rexec", "ridmap", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime",
-    "rnostrictatime", "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave",
-    "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "silent", "slave", "src-nofollow",
-    "strictatime", "suid", "symfollow", "sync", "tmpcopyup", "unbindable",
-];
-
 const NAMESPACES: &[&str] = &["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
-
-#[rustfmt::skip]
-const ACTIONS: &[&str] = &[
-    "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_LOG",
-    "SCMP_ACT_NOTIFY", "SCMP_ACT_TRACE", "SCMP_ACT_TRAP",
-];
-
-#[rustfmt::skip]
-const OPERATORS: &[&str] = &[
-    "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_LE", "SCMP_CMP_LT", "SCMP_CMP_MASKED_EQ", "SCMP_CMP_NE",
-];
-
-#[rustfmt::skip]
-const ARCHS: &[&str] = &[
-    "SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM", "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_MIPS",
-    "SCMP_ARCH_MIPS64", "SCMP_ARCH_MIPS64N32", "SCMP_ARCH_MIPSEL", "SCMP_ARCH_MIPSEL64", "SCMP_ARCH_MIPSEL64N32",
-    "SCMP_ARCH_PARISC", "SCMP_ARCH_PARISC64", "SCMP_ARCH_PPC", "SCMP_ARCH_PPC64", "SCMP_ARCH_PPC64LE",
-    "SCMP_ARCH_RISCV64", "SCMP_ARCH_S390", "SCMP_ARCH_S390X", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB", "SCMP_ARCH_X32",
-    "SCMP_ARCH_X86", "SCMP_ARCH_X86_64",
-];
-
-const FLAGS: &[&str] = &[
-    "SECCOMP_FILTER_FLAG_TSYNC",
-    "SECCOMP_FILTER_FLAG_LOG",
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
-];
 
 #[rustfmt::skip]
 const MEMORY_MODES: &[&str] = &[
@@ -150,11 +113,11 @@ fn supported() -> Features {
             cgroup: Cgroup { v1: false, v2: true, systemd: false, systemd_user: false, rdma: true },
             seccomp: Seccomp {
                 enabled: true,
-                actions: ACTIONS,
-                operators: OPERATORS,
-                archs: ARCHS,
-                known_flags: FLAGS,
-                supported_flags: FLAGS,
+                actions: ACTIONS.iter().map(|(name, _)| *name).collect(),
+                operators: &OPERATORS,
+                archs: ARCHS.iter().map(|arch| arch.name).collect(),
+                known_flags: FLAGS.iter().map(|(name, _)| *name).collect(),
+                supported_flags: FLAGS.iter().map(|(name, _)| *name).collect(),
             },
             apparmor: Enabled { enabled: false },
             selinux: Enabled { enabled: false },

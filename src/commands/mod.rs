@@ -5,6 +5,7 @@ mod delete;
 mod features;
 mod kill;
 mod list;
+mod pid_file;
 mod plan;
 mod run;
 mod spec;

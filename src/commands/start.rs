@@ -1,7 +1,7 @@
 //! `start`: lets a created container's init execute the program, and says so if that fails.
 
-use super::create;
 use super::status::{self, Status};
+use super::{create, delete};
 use crate::cli::Global;
 use crate::config::{Bundle, Spec};
 use crate::error::{Context, Error, Result};
@@ -30,14 +30,21 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
     let go = entry.open_fifo(START, true).step("openat", || "open the start FIFO".into())?;
     let kept = if record.poststart { Some(kept_bundle(&entry, &record)?) } else { None };
     fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
-    match listen(result.as_fd(), init.as_fd())? {
-        None => {}
-        Some(report) => return Err(failed(&entry, &record, &report)),
+    let started = match listen(result.as_fd(), init.as_fd())? {
+        Some(report) => Err(failed(&entry, &record, &report)),
+        None => kept.as_ref().map_or(Ok(()), |bundle| create::poststart(bundle, id, record.pid)),
+    };
+    match started {
+        // A hook that fails takes the container away (runtime.md, Lifecycle, steps 7 and 9); a program that cannot be
+        // run leaves a stopped one, which engines delete.
+        Err(e) if e.field().starts_with("/hooks/") => {
+            if let Err(left) = delete::remove(entry, true) {
+                crate::log::warn(&format!("after a failure: {left}"));
+            }
+            Err(e)
+        }
+        other => other.map(|()| 0),
     }
-    if let Some(bundle) = &kept {
-        create::poststart(bundle, id, record.pid)?;
-    }
-    Ok(0)
 }
 
 /// Waits until init has executed the program (its end of the FIFO is then closed), or says why not.

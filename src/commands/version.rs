@@ -1,7 +1,6 @@
 //! `--version`, in the three lines that Docker, nerdctl and go-runc take apart.
 
-/// The version of the OCI runtime specification that this program follows.
-pub const OCI_VERSION: &str = "1.3.0";
+use crate::config::OCI_VERSION;
 
 /// The text. The word of the first line that follows the program's name stands nowhere else: Docker takes the last line
 /// that holds it. `program` is the name that the binary was called by, `onggi` or `runc`.

@@ -1,5 +1,6 @@
 //! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
 
+use super::annotations;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
@@ -42,6 +43,7 @@ pub struct Request<'a> {
 pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check::check(spec)?;
     not_yet(spec)?;
+    annotations::check(spec)?;
     let mut warnings: Vec<String> = check::warnings(spec).iter().map(ToString::to_string).collect();
     let mut opens = Vec::new();
     let mut steps = Vec::new();
@@ -82,10 +84,19 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
+    let owner = mounts::cgroup_owner(&context);
+    let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
+    if !request.cgroup && spec.linux.resources.is_some() {
+        warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
+    }
+    let outside = is_set_from_outside(&namespaces, host);
+    let (from_outside, steps) =
+        steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)));
     Ok(Plan {
-        cgroup: if request.cgroup { Setup::plan(&spec.linux, request.id, &host.cgroups())? } else { None },
+        from_outside,
+        cgroup,
         net_devices: spec.linux.net_devices.clone(),
         namespaces,
         opens,
@@ -113,15 +124,21 @@ fn not_yet(spec: &Spec) -> Result<()> {
     }
 }
 
+/// Whether the parent must set what takes CAP_SYS_RESOURCE over the host: a child in a user namespace has it no more.
+fn is_set_from_outside(namespaces: &Namespaces, host: &Host) -> bool {
+    namespaces.has(flags::NEWUSER) && host.privileged
+}
+
 /// Kernel settings that come before the mounts.
 fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
     let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| Some(n) != host.oom_score_adj);
-    if adjust.is_some() || !spec.linux.sysctl.is_empty() {
-        let field = if adjust.is_some() { "/process/oomScoreAdj" } else { "/linux/sysctl" };
+    let by_child = adjust.is_some() && !is_set_from_outside(namespaces, host);
+    if by_child || !spec.linux.sysctl.is_empty() {
+        let field = if by_child { "/process/oomScoreAdj" } else { "/linux/sysctl" };
         steps.push(Step { field: field.into(), action: Action::OpenProc });
     }
     if let Some(n) = adjust {
-        let action = Action::WriteProc { path: c"self/oom_score_adj".into(), value: c_string(&n.to_string(), "")? };
+        let action = Action::OomScoreAdj(c_string(&n.to_string(), "")?);
         steps.push(Step { field: "/process/oomScoreAdj".into(), action });
     }
     if namespaces.new & flags::NEWNET != 0 {
@@ -196,8 +213,13 @@ fn last(
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Vec<CString>)> {
-    process::settings(program, steps)?;
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+    // Before the limits, one of which may be of open files.
+    let (env, home) = process::environment(program, &request.environment)?;
+    if let Some(entry) = home {
+        push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
+    }
+    process::settings(program, steps)?;
     if let Some(asked) = &spec.linux.personality {
         let persona = values::personality(asked).map_err(|e| e.under("/linux/personality"))?;
         push(steps, "/linux/personality", Action::Personality(persona.into()));
@@ -211,18 +233,11 @@ fn last(
     if program.no_new_privileges {
         push(steps, "/process/noNewPrivileges", Action::NoNewPrivileges);
     }
-    let (env, home) = process::environment(program, &request.environment)?;
-    if let Some(entry) = home {
-        push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
-    }
     if program.user.uid != 0 || namespaces.has(flags::NEWUSER) {
         let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
         push(steps, "/process/user", action);
     }
-    let filter = match &spec.linux.seccomp {
-        Some(profile) => crate::seccomp::compile(profile)?,
-        None => None,
-    };
+    let filter = annotations::filter(spec)?;
     let (early, late) = match filter {
         Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
         other => (None, other),
@@ -259,7 +274,7 @@ fn last(
 /// one id that the kernel lets it map by itself.
 fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
-    if spec.annotations.get("run.oci.keep_original_groups").is_some_and(|v| v == "1" || v == "true") {
+    if annotations::keeps_groups(spec) {
         Groups::Keep
     } else if host.setgroups_denied {
         Groups::Denied

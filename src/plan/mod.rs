@@ -8,6 +8,7 @@
 //! a directory that a tmpfs covers, the home directory in the container's /etc/passwd, which PATH candidate exists, and
 //! whether `mknod` is allowed (else the host's node is bound).
 
+pub mod annotations;
 pub mod build;
 pub mod mounts;
 pub mod namespaces;
@@ -38,6 +39,9 @@ pub struct Plan {
     pub opens: Vec<Open>,
     /// What the child does, in order.
     pub steps: Vec<Step>,
+    /// What the parent sets on the child that waits at [`Pause::Created`]: it takes rights over the host that a process in
+    /// a user namespace has not.
+    pub from_outside: Vec<Step>,
     /// What the user should know and need not stop for; shown at log level `warning`.
     pub warnings: Vec<String>,
     /// Arguments of the program.
@@ -150,6 +154,8 @@ pub enum Action {
     Keyring(CString),
     /// Mount a private procfs, attached nowhere, for writes that must not be redirected (CVE-2019-16884, CVE-2025-52881).
     OpenProc,
+    /// Set the score that the out-of-memory killer adds (proc_pid_oom_score_adj(5)).
+    OomScoreAdj(CString),
     /// Write a file of that procfs.
     WriteProc { path: CString, value: CString },
     /// Bring the loopback device up.
@@ -161,7 +167,7 @@ pub enum Action {
     /// Open [`Plan::opens`] here, where the parent may not.
     Opens,
     /// Clone the rootfs onto itself and hold it.
-    Root { path: CString, private: bool },
+    Root(CString),
     /// Mount something in the root.
     Mount(Mount),
     /// Make a device node.
@@ -257,7 +263,20 @@ pub enum Source {
     /// A new file system.
     Filesystem(Filesystem),
     /// Nothing new: change the mount that is there.
-    Remount(Attrs),
+    Remount(Remount),
+}
+
+/// Changes of a mount that is there. What is empty or zero stays as it is.
+#[derive(Debug, Default)]
+pub struct Remount {
+    /// Of the mount.
+    pub attrs: Attrs,
+    /// Of the mount and everything below it.
+    pub recursive_attrs: Attrs,
+    /// Propagation changes in order: type, recursively.
+    pub propagation: Vec<(u64, bool)>,
+    /// fsconfig parameters of its file system, in order.
+    pub parameters: Vec<(CString, Option<CString>)>,
 }
 
 /// A new file system.

@@ -1,7 +1,7 @@
 //! `mounts` -> steps: what each entry mounts, with which attributes, opened where.
 
 use super::namespaces::Namespaces;
-use super::{Action, Filesystem, Idmap, Mount, Open, Slot, Source, Step, Tree, What, c_string};
+use super::{Action, Filesystem, Idmap, Mount, Open, Remount, Slot, Source, Step, Tree, What, c_string};
 use crate::config::options::{self, MountOptions};
 use crate::config::{LinuxIdMapping, Spec};
 use crate::error::{Error, Result};
@@ -64,6 +64,18 @@ pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>)
     Ok(())
 }
 
+/// Who is to own the container's cgroup on the host: the user that is root inside, if the container has a user and a cgroup
+/// namespace of its own and a writable mount of the cgroup.
+pub fn cgroup_owner(context: &Context<'_>) -> Option<u32> {
+    let own = context.namespaces.has(flags::NEWUSER) && context.namespaces.has(flags::NEWCGROUP);
+    let writable = context.spec.mounts.iter().any(|m| {
+        matches!(m.typ().as_deref(), Some("cgroup" | "cgroup2"))
+            && !m.options().as_ref().is_some_and(|o| o.iter().any(|word| word == "ro"))
+    });
+    let root = context.spec.linux.uid_mappings.iter().find(|map| map.container_id() == 0);
+    root.filter(|_| own && writable).map(|map| map.host_id())
+}
+
 struct Entry<'a> {
     context: &'a Context<'a>,
     m: &'a crate::config::Mount,
@@ -76,9 +88,9 @@ struct Entry<'a> {
 impl Entry<'_> {
     fn source(&self, opens: &mut Vec<Open>) -> Result<Source> {
         let asked = self.asked;
-        let attrs = Attrs { set: asked.attr_set, clear: asked.attr_clr, propagation: 0 };
-        if asked.remount {
-            return Ok(Source::Remount(attrs));
+        // An entry with nothing but propagation changes the mount that is there, as in mount(8).
+        if asked.remount || (!asked.bind && self.kind.is_empty() && !asked.propagation.is_empty()) {
+            return self.remount();
         }
         if asked.bind || self.kind == "bind" {
             let source = self.m.source().as_deref().unwrap_or(Path::new(""));
@@ -86,7 +98,8 @@ impl Entry<'_> {
                 return Err(Error::new("bind mount", "has no source").at(format!("{}/source", self.field)));
             }
             let path = self.context.bundle.join(source);
-            return self.tree(&path, asked.rbind, opens);
+            let below = Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 };
+            return self.tree(&path, asked.rbind, below, opens);
         }
         let own_network = self.context.namespaces.has(flags::NEWNET);
         match self.kind {
@@ -99,16 +112,43 @@ impl Entry<'_> {
                 let Some(hierarchy) = &self.context.host.hierarchy else {
                     return Err(Error::new("mount cgroup2", "no cgroup2 is mounted on this host").at(self.field));
                 };
-                self.tree(&hierarchy.mount, false, opens)
+                self.tree(&hierarchy.mount, false, Attrs::default(), opens)
             }
             // sysfs shows a network namespace, and only whoever owns that may mount it.
-            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => self.tree(Path::new("/sys"), true, opens),
+            // The host's takes its place, and all that is mounted below it is to be no more than was asked for.
+            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => {
+                self.tree(Path::new("/sys"), true, self.attrs(), opens)
+            }
             kind => self.filesystem(kind),
         }
     }
 
+    fn attrs(&self) -> Attrs {
+        Attrs { set: self.asked.attr_set, clear: self.asked.attr_clr, propagation: 0 }
+    }
+
+    /// Changes of the mount that is there.
+    fn remount(&self) -> Result<Source> {
+        let asked = self.asked;
+        let recursive_attrs = Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 };
+        // `bind` is how mount(8) says that the file system itself is not meant.
+        let parameters = if asked.bind { Vec::new() } else { self.parameters()? };
+        Ok(Source::Remount(Remount { attrs: self.attrs(), recursive_attrs, propagation: asked.propagation.clone(), parameters }))
+    }
+
+    /// Flags and data of the file system.
+    fn parameters(&self) -> Result<Vec<(CString, Option<CString>)>> {
+        let at = format!("{}/options", self.field);
+        let flags = self.asked.sb_flags.iter().map(|flag| Ok((c_string(flag, &at)?, None)));
+        let data = self.asked.data.iter().map(|data| match data.split_once('=') {
+            Some((key, value)) => Ok((c_string(key, &at)?, Some(c_string(value, &at)?))),
+            None => Ok((c_string(data, &at)?, None)),
+        });
+        flags.chain(data).collect()
+    }
+
     /// A clone of a host tree.
-    fn tree(&self, path: &Path, recursive: bool, opens: &mut Vec<Open>) -> Result<Source> {
+    fn tree(&self, path: &Path, recursive: bool, below: Attrs, opens: &mut Vec<Open>) -> Result<Source> {
         let asked = self.asked;
         let base = root_propagation(&self.context.spec.linux.rootfs_propagation);
         let mut propagation = asked.propagation.clone();
@@ -127,8 +167,8 @@ impl Entry<'_> {
                 nofollow: asked.src_nofollow,
                 copy_symlink: asked.copy_symlink,
                 must_be_proc: self.target == "/proc",
-                attrs: Attrs { set: asked.attr_set, clear: asked.attr_clr, propagation: 0 },
-                recursive_attrs: Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 },
+                attrs: self.attrs(),
+                recursive_attrs: below,
                 propagation,
                 idmap: self.idmap()?,
             }),
@@ -169,36 +209,36 @@ impl Entry<'_> {
     /// A new file system.
     fn filesystem(&self, kind: &str) -> Result<Source> {
         let asked = self.asked;
-        let at = format!("{}/options", self.field);
         let mut parameters: Vec<(CString, Option<CString>)> = Vec::new();
         let source = self.m.source().as_deref().unwrap_or(Path::new("")).to_string_lossy();
         if !source.is_empty() {
             parameters.push((c"source".into(), Some(c_string(&source, &format!("{}/source", self.field))?)));
         }
-        for flag in &asked.sb_flags {
-            parameters.push((c_string(flag, &at)?, None));
-        }
         if asked.attr_set & attr::RDONLY != 0 && !PSEUDO.contains(&kind) {
             parameters.push((c"ro".into(), None));
         }
-        for data in &asked.data {
-            parameters.push(match data.split_once('=') {
-                Some((key, value)) => (c_string(key, &at)?, Some(c_string(value, &at)?)),
-                None => (c_string(data, &at)?, None),
-            });
-        }
+        parameters.extend(self.parameters()?);
         let has_mode = asked.data.iter().any(|d| d.starts_with("mode="));
         Ok(Source::Filesystem(Filesystem {
             kind: c_string(kind, &format!("{}/type", self.field))?,
             parameters,
             // A new mount has the kernel's default of relatime; strictatime clears it, which fsmount takes as given.
-            attrs: asked.attr_set | asked.rec_set,
+            attrs: combined(asked),
             // It is private already, and stays so below a root that is not shared.
             propagation: asked.propagation.iter().copied().filter(|&(kind, _)| kind != libc::MS_PRIVATE).collect(),
             inherit_mode: kind == "tmpfs" && !has_mode,
             copy_up: asked.tmpcopyup,
         }))
     }
+}
+
+/// The attributes of a new mount, which has nothing below: `r*` words mean the same as the plain ones and come after them.
+fn combined(asked: &MountOptions) -> u64 {
+    let mut attrs = asked.attr_set & !asked.rec_clr;
+    if (asked.rec_set | asked.rec_clr) & libc::MOUNT_ATTR__ATIME != 0 {
+        attrs &= !libc::MOUNT_ATTR__ATIME;
+    }
+    attrs | asked.rec_set
 }
 
 /// A container path made absolute, without `.`, `..` and doubled slashes, as runc cleans it before it is looked up.

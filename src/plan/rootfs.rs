@@ -47,7 +47,7 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     if !context.host.privileged {
         steps.push(Step { field: String::new(), action: Action::Opens });
     }
-    steps.push(Step { field: "/root/path".into(), action: Action::Root { path, private: !shared } });
+    steps.push(Step { field: "/root/path".into(), action: Action::Root(path) });
     Ok(())
 }
 

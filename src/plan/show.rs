@@ -1,8 +1,10 @@
 //! A plan in words: a line a step, for `onggi plan`, for golden tests, and for the step's part of an error.
 
-use super::{Action, Filesystem, Mount, Open, Pause, Plan, Source, Tree, What, namespaces};
+use super::{Action, Filesystem, Idmap, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
+use crate::config::LinuxIdMapping;
 use crate::sys::mount::{Attrs, attr};
 use serde::Serialize;
+use std::ffi::CString;
 use std::fmt::{self, Write as _};
 
 /// One line of a plan.
@@ -33,14 +35,19 @@ impl Plan {
             for w in &setup.writes {
                 add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
             }
+            if let Some(owner) = setup.owner {
+                add("parent", "/linux/uidMappings", format!("give the cgroup to user {owner}"));
+            }
             if let Some(program) = &setup.devices {
                 add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
             }
         }
+        // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
-        for open in &self.opens {
-            let who = if by_child && !matches!(open.what, What::Namespace(_)) { "child" } else { "parent" };
-            add(who, &open.field, open_words(open));
+        let (late, early): (Vec<_>, Vec<_>) =
+            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_)));
+        for open in early {
+            add("parent", &open.field, open_words(open));
         }
         for (slot, kind) in &self.namespaces.outer {
             let field = self.opens.get(slot.0).map_or("", |o| &o.field);
@@ -59,7 +66,31 @@ impl Plan {
             format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
         );
         for step in &self.steps {
+            if matches!(step.action, Action::Opens) {
+                late.iter().for_each(|open| add("child", &open.field, open_words(open)));
+                continue;
+            }
             add("child", &step.field, step.action.words());
+            // What the parent does while the child waits.
+            match (&step.action, &self.namespaces.maps) {
+                (Action::Pause(Pause::Mapped), Some(maps)) => {
+                    add("parent", &step.field, format!("write the id maps{}", maps_words(&maps.uids, &maps.gids)));
+                }
+                (Action::Pause(Pause::Mounted), _) => {
+                    for (device, inside) in &self.net_devices {
+                        let name = if inside.name.is_empty() { device } else { &inside.name };
+                        add(
+                            "parent",
+                            &format!("/linux/netDevices/{device}"),
+                            format!("move network device {device} in as {name}"),
+                        );
+                    }
+                }
+                _ => {}
+            }
+        }
+        for step in &self.from_outside {
+            lines.push(Line { who: "parent", field: step.field.clone(), step: step.action.words() });
         }
         lines
     }
@@ -82,17 +113,9 @@ fn open_words(open: &Open) -> String {
 
 fn tree_words(tree: &Tree) -> String {
     let mut out = String::new();
-    for &(kind, recursive) in &tree.propagation {
-        let _ = write!(out, " {}{}", if recursive { "r" } else { "" }, propagation(kind));
-    }
-    if let Some(map) = &tree.idmap {
-        let _ = write!(out, " {}idmap", if map.recursive { "r" } else { "" });
-        for m in &map.uids {
-            let _ = write!(out, " u{}:{}+{}", m.container_id(), m.host_id(), m.size());
-        }
-        for m in &map.gids {
-            let _ = write!(out, " g{}:{}+{}", m.container_id(), m.host_id(), m.size());
-        }
+    propagation_words(&mut out, &tree.propagation);
+    if let Some(Idmap { recursive, uids, gids }) = &tree.idmap {
+        let _ = write!(out, " {}idmap{}", if *recursive { "r" } else { "" }, maps_words(uids, gids));
     }
     attrs_words(&mut out, "r", tree.recursive_attrs);
     attrs_words(&mut out, "", tree.attrs);
@@ -105,12 +128,32 @@ fn tree_words(tree: &Tree) -> String {
     out
 }
 
+fn maps_words(uids: &[LinuxIdMapping], gids: &[LinuxIdMapping]) -> String {
+    let lines = uids.iter().map(|m| ('u', m)).chain(gids.iter().map(|m| ('g', m)));
+    lines.map(|(kind, m)| format!(" {kind}{}:{}+{}", m.container_id(), m.host_id(), m.size())).collect()
+}
+
 fn propagation(kind: u64) -> &'static str {
     match kind {
         libc::MS_SHARED => "shared",
         libc::MS_SLAVE => "slave",
         libc::MS_PRIVATE => "private",
         _ => "unbindable",
+    }
+}
+
+fn propagation_words(out: &mut String, changes: &[(u64, bool)]) {
+    for &(kind, recursive) in changes {
+        let _ = write!(out, " {}{}", if recursive { "r" } else { "" }, propagation(kind));
+    }
+}
+
+fn parameters_words(out: &mut String, parameters: &[(CString, Option<CString>)]) {
+    for (key, value) in parameters {
+        let _ = write!(out, " {}", key.to_string_lossy());
+        if let Some(value) = value {
+            let _ = write!(out, "={}", value.to_string_lossy());
+        }
     }
 }
 
@@ -143,11 +186,14 @@ fn attrs_words(out: &mut String, prefix: &str, attrs: Attrs) {
 fn mount_words(m: &Mount) -> String {
     let target = m.target.to_string_lossy();
     match &m.source {
-        Source::Tree(_) => format!("attach on {target}"),
+        Source::Tree(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
         Source::Filesystem(fs) => format!("mount {}{}", fs.kind.to_string_lossy(), filesystem_words(fs, &target)),
-        Source::Remount(attrs) => {
+        Source::Remount(Remount { attrs, recursive_attrs, propagation, parameters }) => {
             let mut out = format!("remount {target}");
+            attrs_words(&mut out, "r", *recursive_attrs);
             attrs_words(&mut out, "", *attrs);
+            parameters_words(&mut out, parameters);
+            propagation_words(&mut out, propagation);
             out
         }
     }
@@ -156,15 +202,8 @@ fn mount_words(m: &Mount) -> String {
 fn filesystem_words(fs: &Filesystem, target: &str) -> String {
     let mut out = format!(" on {target}");
     attrs_words(&mut out, "", Attrs { set: fs.attrs, ..Attrs::default() });
-    for (key, value) in &fs.parameters {
-        let _ = write!(out, " {}", key.to_string_lossy());
-        if let Some(value) = value {
-            let _ = write!(out, "={}", value.to_string_lossy());
-        }
-    }
-    for &(kind, recursive) in &fs.propagation {
-        let _ = write!(out, " {}{}", if recursive { "r" } else { "" }, propagation(kind));
-    }
+    parameters_words(&mut out, &fs.parameters);
+    propagation_words(&mut out, &fs.propagation);
     if fs.copy_up {
         out.push_str(" tmpcopyup");
     }
@@ -181,12 +220,13 @@ impl Action {
             Self::Fork(set) => format!("fork into new namespaces: {}", kinds(*set)),
             Self::Unshare(set) => format!("make new namespaces: {}", kinds(*set)),
             Self::Pause(Pause::Mapped) => "wait for the id maps".into(),
-            Self::Pause(Pause::Mounted) => "wait for the runtime's hooks".into(),
+            Self::Pause(Pause::Mounted) => "wait for the runtime".into(),
             Self::Pause(Pause::Created) => "say ready".into(),
             Self::Identity { uid, gid } => format!("become {uid}:{gid} of the user namespace"),
             Self::NewSession => "start a session".into(),
             Self::Keyring(name) => format!("join session keyring {}", name.to_string_lossy()),
             Self::OpenProc => "mount a private procfs".into(),
+            Self::OomScoreAdj(score) => format!("set oom_score_adj {}", score.to_string_lossy()),
             Self::WriteProc { path, value } => {
                 format!("write {} to /proc/{}", value.to_string_lossy().escape_default(), path.to_string_lossy())
             }
@@ -194,7 +234,7 @@ impl Action {
             Self::Propagation(attrs) => format!("make / r{}", propagation(attrs.propagation)),
             Self::PrivateParent(path) => format!("make the mount of {} private", path.to_string_lossy()),
             Self::Opens => "clone mounts".into(),
-            Self::Root { path, .. } => format!("hold the rootfs {}", path.to_string_lossy()),
+            Self::Root(path) => format!("hold the rootfs {}", path.to_string_lossy()),
             Self::Mount(m) => mount_words(m),
             Self::Device(d) => {
                 let (major, minor) = (libc::major(d.dev), libc::minor(d.dev));
@@ -240,8 +280,10 @@ impl Action {
                 "capabilities effective {:#x} permitted {:#x} inheritable {:#x} ambient {ambient:#x}",
                 caps.effective, caps.permitted, caps.inheritable
             ),
-            Self::Program { name, candidates } => {
-                format!("find {} in {} places", name.to_string_lossy(), candidates.len().max(1))
+            Self::Program { name, candidates } if candidates.is_empty() => format!("find {}", name.to_string_lossy()),
+            Self::Program { candidates, .. } => {
+                let list: Vec<_> = candidates.iter().map(|c| c.to_string_lossy()).collect();
+                format!("find {}", list.join(" or "))
             }
             Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
             Self::Release(first) => format!("close descriptors from {first}"),

@@ -161,18 +161,26 @@ impl Child {
         if let Ok(channel) = u32::try_from(self.given.channel.as_raw_fd()) {
             fs::close_between(channel, channel).call("close_range")?;
         }
+        // It has handed the listener over: it did so before the pause at which it let this process go.
+        if let Some(listener) = self.listener() {
+            fs::close_between(listener, listener).call("close_range")?;
+        }
         fs::read_full(start.as_fd(), &mut [0; 1]).call("read")?;
         self.started = true;
         Ok(())
     }
 
-    /// Closes everything from descriptor `first` on but the channel and the FIFOs: what waits for `start`, perhaps for
-    /// days, holds nothing of the caller's and nothing of the host's.
+    /// Closes everything from descriptor `first` on but the channel, the FIFOs and a seccomp listener: what waits for
+    /// `start`, perhaps for days, holds nothing of the caller's and nothing of the host's.
     pub(super) fn release(&mut self, first: u32) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
-        let mut keep = [number(&self.given.channel); 3];
+        let mut keep = [number(&self.given.channel); 4];
         if let Some((start, result)) = &self.given.start {
-            keep = [number(&self.given.channel), number(start), number(result)];
+            keep = [number(&self.given.channel), number(start), number(result), number(result)];
+        }
+        // The parent may not have taken it yet.
+        if let (Some(last), Some(listener)) = (keep.last_mut(), self.listener()) {
+            *last = listener;
         }
         keep.sort_unstable();
         let mut next = first;
@@ -190,6 +198,11 @@ impl Child {
         }
         std::mem::forget(std::mem::take(&mut self.given.slots));
         Ok(())
+    }
+
+    /// The number of the seccomp listener, once the filter is loaded.
+    fn listener(&self) -> Option<u32> {
+        self.given.listener.as_ref().and_then(crate::sys::shared::Word::get).and_then(|n| u32::try_from(n).ok())
     }
 
     /// The root of the assembled tree.

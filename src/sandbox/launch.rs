@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Pause, Plan, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::{process, shared::Word};
+use crate::sys::{fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -255,7 +255,11 @@ impl Launched {
         let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
         match self.hear()? {
             Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => {
-                if pause == Pause::Created { verify::verify(&self.plan, self.pid) } else { Ok(()) }
+                if pause == Pause::Created {
+                    self.set_from_outside()?;
+                    verify::verify(&self.plan, self.pid)?;
+                }
+                Ok(())
             }
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Err(self.died()),
@@ -288,14 +292,35 @@ impl Launched {
                     .map_err(|e| e.at("/linux/seccomp/listenerPath"))
                     .map(Some);
             }
-            // A message before that can only be of a failure.
-            if self.wait(PollTimeout::from(1u8))? {
+            // A message before that can only be of a failure. The word is looked at again once there is one: it is written
+            // before the next pause is reached.
+            if self.wait(PollTimeout::from(1u8))? && word.get().is_none() {
                 return match self.hear()? {
                     Heard::Message(report) => Err(self.failed(&report)),
                     Heard::Closed => Err(self.died()),
                 };
             }
         }
+    }
+
+    /// Sets on the waiting child what it may not set itself.
+    fn set_from_outside(&self) -> Result<()> {
+        for step in &self.plan.from_outside {
+            let (call, done) = match &step.action {
+                Action::Rlimit { resource, soft, hard } => ("prlimit64", process::set_rlimit(self.pid, *resource, *soft, *hard)),
+                Action::OomScoreAdj(score) => {
+                    let file = crate::store::init::proc_file(self.pid, "oom_score_adj")?;
+                    let open = fs::open(fs::cwd(), &file, libc::O_WRONLY, 0);
+                    ("write", open.and_then(|file| fs::write_all(file.as_fd(), score.to_bytes())))
+                }
+                _ => continue,
+            };
+            if let Err(e) = done {
+                let error = Error::sys(step.action.words(), call, e.into());
+                return Err(words::hint(error, &step.action, e as i32).at(step.field.clone()));
+            }
+        }
+        Ok(())
     }
 
     fn write_maps(&self) -> Result<()> {

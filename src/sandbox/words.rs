@@ -23,7 +23,7 @@ pub fn of_step(plan: &Plan, report: &Report) -> Error {
         Action::Program { .. } | Action::Exec => of_program(&name, matches!(step.action, Action::Exec), report),
         Action::WorkingDirectory { path, .. } => of_working_directory(&path.to_string_lossy(), report),
         Action::Hooks(hooks) => of_hook(hooks, report),
-        action => hint(plain(report, action.words()), action, report).at(step.field.clone()),
+        action => hint(plain(report, action.words()), action, report.value).at(step.field.clone()),
     }
 }
 
@@ -128,8 +128,8 @@ fn syscall(report: &Report) -> &'static str {
 }
 
 /// What a reader can do, where the cause is known.
-fn hint(error: Error, action: &Action, report: &Report) -> Error {
-    match (action, report.value) {
+pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
+    match (action, errno) {
         (Action::Root { .. }, libc::ENOENT) => error.hint("root.path does not exist"),
         (Action::Root { .. }, libc::ENOTDIR) => error.hint("root.path is not a directory"),
         (Action::Root { .. }, libc::EACCES) => error.hint("the user of the user namespace may not pass a directory on the way"),
@@ -137,7 +137,7 @@ fn hint(error: Error, action: &Action, report: &Report) -> Error {
         (Action::Rlimit { .. }, libc::EPERM) => {
             error.hint("raising a hard limit needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
-        (Action::WriteProc { path, .. }, libc::EACCES | libc::EPERM) if path.to_bytes() == b"self/oom_score_adj" => {
+        (Action::OomScoreAdj(_), libc::EACCES | libc::EPERM) => {
             error.hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
         (Action::WriteProc { .. }, libc::ENOENT) => error.hint("this kernel, or this namespace, does not have the key"),

@@ -21,6 +21,7 @@ mod assemble;
 mod index;
 pub mod notify;
 mod profile;
+pub mod raw;
 mod syscalls;
 mod verdicts;
 mod words;

@@ -79,6 +79,15 @@ pub fn stat(fd: BorrowedFd<'_>) -> nix::Result<libc::stat> {
     Ok(st)
 }
 
+/// Whether `path` is a directory (stat(2), links followed).
+pub fn is_directory(path: &CStr) -> nix::Result<bool> {
+    // SAFETY: an all-zero stat is a valid value to be written over.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path and a stat buffer of our own.
+    check(unsafe { libc::fstatat(libc::AT_FDCWD, path.as_ptr(), &raw mut st, 0) }.into())?;
+    Ok(kind(st.st_mode) == libc::S_IFDIR)
+}
+
 /// The magic number of the file system that `fd` lies on (statfs(2)).
 pub fn magic(fd: BorrowedFd<'_>) -> nix::Result<i64> {
     // SAFETY: an all-zero statfs is a valid value to be written over.
@@ -225,8 +234,10 @@ pub fn lock(fd: BorrowedFd<'_>, how: i32) -> nix::Result<()> {
     }
 }
 
-/// Whether a descriptor of that number is open.
-pub fn is_open(number: i32) -> bool {
+/// Whether a descriptor of that number is open and came from our caller: all that we open is close-on-exec, which nothing
+/// that came through an exec is.
+pub fn is_inherited(number: i32) -> bool {
     // SAFETY: integers only; F_GETFD changes nothing.
-    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
 }

@@ -50,6 +50,18 @@ pub fn fsconfig_create(fs: BorrowedFd<'_>) -> nix::Result<()> {
     fsconfig(fs, 6, None, None)
 }
 
+/// Opens the file system of the mount at `path` to change its parameters.
+pub fn fspick(path: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    const EMPTY_PATH: libc::c_uint = 8;
+    // SAFETY: a static string and integers.
+    owned(unsafe { libc::syscall(libc::SYS_fspick, path.as_raw_fd(), c"".as_ptr(), CLOEXEC | EMPTY_PATH) })
+}
+
+/// Applies the parameters to the file system picked.
+pub fn fsconfig_reconfigure(fs: BorrowedFd<'_>) -> nix::Result<()> {
+    fsconfig(fs, 7, None, None)
+}
+
 /// A detached mount of the file system, with `MOUNT_ATTR_*`.
 pub fn fsmount(fs: BorrowedFd<'_>, attrs: u64) -> nix::Result<OwnedFd> {
     // SAFETY: integers only.

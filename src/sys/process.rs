@@ -53,11 +53,11 @@ pub fn set_domainname(name: &[u8]) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setdomainname, name.as_ptr(), name.len()) }).map(drop)
 }
 
-/// prlimit(2) on this process.
-pub fn set_rlimit(resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
+/// prlimit(2) on a process, 0 for this one.
+pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
     let limit = [soft, hard];
     // SAFETY: struct rlimit64 is two u64, soft then hard.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), std::ptr::null_mut::<u64>()) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, limit.as_ptr(), std::ptr::null_mut::<u64>()) }).map(drop)
 }
 
 /// Raises the soft limit of open files to the hard one: a plan may hold a descriptor a mount.
@@ -76,7 +76,8 @@ pub fn raise_open_files() -> nix::Result<()> {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SchedAttr {
-    size: u32,
+    /// Set by [`set_scheduler`].
+    pub size: u32,
     /// `SCHED_*`.
     pub policy: u32,
     /// `SCHED_FLAG_*`.

@@ -70,8 +70,8 @@ pub fn take_control(slave: BorrowedFd) -> nix::Result<()> {
     Ok(())
 }
 
-/// Clears ONLCR: the terminal that shows the output adds the carriage return itself, as callers have come to expect of
-/// runc.
+/// Clears ONLCR: where our caller's terminal shows the output, that adds the carriage return itself. Not for a terminal
+/// whose master is handed out: its receiver sees the return, as with runc.
 pub fn clear_onlcr(tty: BorrowedFd) -> nix::Result<()> {
     // SAFETY: termios is plain data for which all zeroes is valid.
     let mut settings: libc::termios = unsafe { std::mem::zeroed() };

@@ -32,12 +32,13 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::NewSession => crate::sys::process::new_session().call("setsid"),
         Action::Keyring(name) => process::keyring(name),
         Action::OpenProc => process::open_proc(child),
+        Action::OomScoreAdj(score) => process::write_proc(child, c"self/oom_score_adj", score),
         Action::WriteProc { path, value } => process::write_proc(child, path, value),
         Action::Loopback => crate::sys::netlink::loopback_up().call("ioctl"),
         Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
         Action::PrivateParent(path) => rootfs::private_parent(path),
         Action::Opens => open_all(child, plan),
-        Action::Root { path, private } => rootfs::root(child, path, *private),
+        Action::Root(path) => rootfs::root(child, path),
         Action::Mount(m) => mounts::mount(child, m),
         Action::Device(device) => rootfs::device(child, device),
         Action::Symlink { path, target, replace, only_if } => rootfs::symlink(child, path, target, *replace, only_if.as_deref()),
@@ -57,7 +58,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
             crate::sys::process::umask(*mask);
             Ok(())
         }
-        Action::Rlimit { resource, soft, hard } => crate::sys::process::set_rlimit(*resource, *soft, *hard).call("prlimit64"),
+        Action::Rlimit { resource, soft, hard } => crate::sys::process::set_rlimit(0, *resource, *soft, *hard).call("prlimit64"),
         Action::Scheduler(attr) => crate::sys::process::set_scheduler(*attr).call("sched_setattr"),
         Action::IoPriority(value) => crate::sys::process::set_io_priority(*value).call("ioprio_set"),
         Action::Personality(persona) => crate::sys::process::set_personality(*persona).call("personality"),

@@ -2,7 +2,7 @@
 //! its final flags before it can be seen.
 
 use super::copyup;
-use crate::plan::{Filesystem, Mount, Plan, Source, What};
+use crate::plan::{Filesystem, Mount, Plan, Remount, Source, What};
 use crate::sandbox::child::{Call, Child, Fail, leave};
 use crate::sandbox::open::{Opened, look};
 use crate::sandbox::report::Detail;
@@ -10,7 +10,7 @@ use crate::sys::inroot::{self, Make};
 use crate::sys::mount::{self, Attrs, attr};
 use crate::sys::{fs, fs::PROC_MAGIC};
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One of `mounts`.
@@ -38,8 +38,10 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             }
         }
         Source::Filesystem(new) => {
+            // Looked for before it is made: a mount point of ours has no mode that anyone has chosen.
+            let inherit = new.inherit_mode && look(child.root()?, &m.target)?.map(leave).is_some();
             let target = target(child.root()?, m, Make::Dir)?;
-            let mounted = filesystem(new, target.as_fd())?;
+            let mounted = filesystem(new, target.as_fd(), inherit)?;
             attach(mounted.as_fd(), target.as_fd())?;
             leave(target);
             if m.is_devpts {
@@ -49,9 +51,11 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             }
             Ok(())
         }
-        Source::Remount(attrs) => {
+        Source::Remount(changes) => {
             let target = inroot::open(child.root()?, &m.target, libc::O_PATH, 0).call("openat2")?;
-            mount::mount_setattr(target.as_fd(), c"", false, *attrs, None).call("mount_setattr")
+            remount(changes, target.as_fd())?;
+            leave(target);
+            Ok(())
         }
     }
 }
@@ -98,30 +102,61 @@ fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> 
     Ok(fd)
 }
 
-/// A detached mount of a new file system.
-fn filesystem(new: &Filesystem, target: BorrowedFd<'_>) -> Result<OwnedFd, Fail> {
-    let context = mount::fsopen(&new.kind).call("fsopen")?;
-    let explain = |name: &'static str, result: nix::Result<()>| {
-        result.map_err(|e| {
-            let mut text = [0u8; 216];
-            let n = mount::fs_message(context.as_fd(), &mut text);
-            let Fail(report) = Fail::call(name, e);
-            Fail(if n > 0 { report.detail(Detail::Kernel, text.get(..n).unwrap_or_default()) } else { report })
-        })
-    };
-    for (key, value) in &new.parameters {
+/// Adds what the kernel has to say of a file system to the failure.
+fn explain(context: BorrowedFd<'_>, result: nix::Result<()>) -> Result<(), Fail> {
+    result.map_err(|e| {
+        let mut text = [0u8; 216];
+        let n = mount::fs_message(context, &mut text);
+        let Fail(report) = Fail::call("fsconfig", e);
+        Fail(if n > 0 { report.detail(Detail::Kernel, text.get(..n).unwrap_or_default()) } else { report })
+    })
+}
+
+fn configure(context: BorrowedFd<'_>, parameters: &[(CString, Option<CString>)]) -> Result<(), Fail> {
+    for (key, value) in parameters {
         let set = match value {
-            Some(value) => mount::fsconfig_string(context.as_fd(), key, value),
-            None => mount::fsconfig_flag(context.as_fd(), key),
+            Some(value) => mount::fsconfig_string(context, key, value),
+            None => mount::fsconfig_flag(context, key),
         };
-        explain("fsconfig", set)?;
+        explain(context, set)?;
     }
-    if new.inherit_mode {
+    Ok(())
+}
+
+fn propagate(mounted: BorrowedFd<'_>, changes: &[(u64, bool)]) -> Result<(), Fail> {
+    for &(propagation, recursive) in changes {
+        let attrs = Attrs { propagation, ..Attrs::default() };
+        mount::mount_setattr(mounted, c"", recursive, attrs, None).call("mount_setattr")?;
+    }
+    Ok(())
+}
+
+/// Changes the mount that `target` is the root of.
+fn remount(changes: &Remount, target: BorrowedFd<'_>) -> Result<(), Fail> {
+    if !changes.parameters.is_empty() {
+        let context = mount::fspick(target).call("fspick")?;
+        configure(context.as_fd(), &changes.parameters)?;
+        explain(context.as_fd(), mount::fsconfig_reconfigure(context.as_fd()))?;
+        leave(context);
+    }
+    for (attrs, recursive) in [(changes.recursive_attrs, true), (changes.attrs, false)] {
+        if attrs != Attrs::default() {
+            mount::mount_setattr(target, c"", recursive, attrs, None).call("mount_setattr")?;
+        }
+    }
+    propagate(target, &changes.propagation)
+}
+
+/// A detached mount of a new file system.
+fn filesystem(new: &Filesystem, target: BorrowedFd<'_>, inherit_mode: bool) -> Result<OwnedFd, Fail> {
+    let context = mount::fsopen(&new.kind).call("fsopen")?;
+    configure(context.as_fd(), &new.parameters)?;
+    if inherit_mode {
         let mode = fs::stat(target).call("fstat")?.st_mode & 0o7777;
         let mut digits = [0u8; 8];
-        explain("fsconfig", mount::fsconfig_string(context.as_fd(), c"mode", octal(mode, &mut digits)))?;
+        explain(context.as_fd(), mount::fsconfig_string(context.as_fd(), c"mode", octal(mode, &mut digits)))?;
     }
-    explain("fsconfig", mount::fsconfig_create(context.as_fd()))?;
+    explain(context.as_fd(), mount::fsconfig_create(context.as_fd()))?;
     let readonly = new.attrs & attr::RDONLY;
     let at_once = if new.copy_up { new.attrs & !attr::RDONLY } else { new.attrs };
     let mounted = mount::fsmount(context.as_fd(), at_once).call("fsmount")?;
@@ -132,10 +167,7 @@ fn filesystem(new: &Filesystem, target: BorrowedFd<'_>) -> Result<OwnedFd, Fail>
             mount::mount_setattr(mounted.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
         }
     }
-    for &(propagation, recursive) in &new.propagation {
-        let attrs = Attrs { propagation, ..Attrs::default() };
-        mount::mount_setattr(mounted.as_fd(), c"", recursive, attrs, None).call("mount_setattr")?;
-    }
+    propagate(mounted.as_fd(), &new.propagation)?;
     leave(context);
     Ok(mounted)
 }

@@ -113,18 +113,18 @@ impl Line {
     }
 }
 
-/// Finds the program: a name with a slash is the one candidate, any other is looked for in PATH.
+/// Finds the program: a name with a slash is the one candidate, any other is looked for in PATH. Opens nothing: the limit
+/// of open files is the program's by now.
 pub(super) fn find(child: &mut Child, name: &CStr, candidates: &[std::ffi::CString]) -> Result<(), Fail> {
     if name.to_bytes().contains(&b'/') {
-        let node = fs::open(fs::cwd(), name, libc::O_PATH, 0).map_err(|e| Fail::call("stat", e))?;
-        if is_directory(node.as_fd())? {
-            return Err(Fail::call("execve", Errno::EISDIR));
-        }
-        return fs::executable(fs::cwd(), name).map_err(|e| not_executable(node.as_fd(), e));
+        return match fs::is_directory(name) {
+            Ok(true) => Err(Fail::call("execve", Errno::EISDIR)),
+            Ok(false) => fs::executable(fs::cwd(), name).map_err(|e| not_executable(name, e)),
+            Err(e) => Err(Fail::call("stat", e)),
+        };
     }
     for (n, candidate) in candidates.iter().enumerate() {
-        let Ok(node) = fs::open(fs::cwd(), candidate, libc::O_PATH, 0) else { continue };
-        if !is_directory(node.as_fd())? && fs::executable(fs::cwd(), candidate).is_ok() {
+        if fs::is_directory(candidate) == Ok(false) && fs::executable(fs::cwd(), candidate).is_ok() {
             child.program = n;
             return Ok(());
         }
@@ -133,14 +133,10 @@ pub(super) fn find(child: &mut Child, name: &CStr, candidates: &[std::ffi::CStri
     Err(Fail(report.detail(Detail::NotInPath, &[])))
 }
 
-fn is_directory(node: BorrowedFd<'_>) -> Result<bool, Fail> {
-    Ok(fs::kind(fs::stat(node).call("fstat")?.st_mode) == libc::S_IFDIR)
-}
-
 /// EACCES has three causes: no x bit, a directory on the way, or a mount with noexec.
-fn not_executable(node: BorrowedFd<'_>, errno: Errno) -> Fail {
+fn not_executable(path: &CStr, errno: Errno) -> Fail {
     let Fail(report) = Fail::call("execve", errno);
-    if errno == Errno::EACCES && vfs::is_noexec(node) == Ok(true) {
+    if errno == Errno::EACCES && vfs::is_noexec(path) == Ok(true) {
         return Fail(report.detail(Detail::NoExec, &[]));
     }
     Fail(report)
@@ -207,7 +203,7 @@ fn why(path: &CStr, errno: Errno) -> Fail {
     let Ok(file) = fs::open(fs::cwd(), path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0) else {
         return Fail(report);
     };
-    if errno == Errno::EACCES && vfs::is_noexec(file.as_fd()) == Ok(true) {
+    if errno == Errno::EACCES && vfs::is_noexec(path) == Ok(true) {
         return Fail(report.detail(Detail::NoExec, &[]));
     }
     let mut head = [0u8; 256];

@@ -12,13 +12,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Clones the rootfs tree and mounts it over itself: a mount point of our own, which pivot_root wants, and the last time
 /// that its path is looked up.
-pub(super) fn root(child: &mut Child, path: &CStr, private: bool) -> Result<(), Fail> {
+pub(super) fn root(child: &mut Child, path: &CStr) -> Result<(), Fail> {
     let place = fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
     let tree = mount::open_tree(place.as_fd(), c"", true, false).call("open_tree")?;
-    if private {
-        let attrs = Attrs { propagation: libc::MS_PRIVATE, ..Attrs::default() };
-        mount::mount_setattr(tree.as_fd(), c"", false, attrs, None).call("mount_setattr")?;
-    }
     mount::move_mount(tree.as_fd(), place.as_fd()).call("move_mount")?;
     leave(place);
     child.root = Some(tree);
@@ -139,7 +135,6 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32) -> Resul
     if rows != 0 || columns != 0 {
         tty::set_size(slave.as_fd(), tty::Size { height: rows, width: columns }).call("ioctl")?;
     }
-    tty::clear_onlcr(slave.as_fd()).call("ioctl")?;
     if uid != 0 {
         fs::chown_at(slave.as_fd(), c"", uid, u32::MAX).call("fchownat")?;
     }

@@ -1,0 +1,174 @@
+//! What plans are made of what configurations: golden files, a line a step.
+//!
+//! ```text
+//! plans/bundles/NAME.txt       the plan of tests/data/bundles/NAME.json, which a real engine wrote
+//! plans/NAME/config.json       the smallest configuration that has one feature
+//!            host.txt          a line for each way in which host or request differ from the usual; see `facts`
+//!            plan.txt          its plan, or `refused: ` and why
+//! ```
+//!
+//! The machine is made by hand: root, every controller of cgroup v2. `UPDATE_PLANS=1 cargo test --test plans` writes all
+//! plan files anew; what that changed is to be read before it is committed.
+
+mod coverage;
+
+use onggi::cgroup::Hierarchy;
+use onggi::config::Spec;
+use onggi::host::Host;
+use onggi::plan::{self, Plan, Request};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests");
+
+/// A configuration, where its golden file is, and what is special about the host.
+struct Case {
+    name: String,
+    config: PathBuf,
+    golden: PathBuf,
+    facts: String,
+}
+
+fn entries(dir: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = fs::read_dir(Path::new(ROOT).join(dir)).unwrap().map(|e| e.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn captured() -> Vec<Case> {
+    let case = |config: PathBuf| {
+        let name = config.file_stem().unwrap().to_string_lossy().into_owned();
+        Case { golden: Path::new(ROOT).join(format!("plans/bundles/{name}.txt")), config, facts: String::new(), name }
+    };
+    entries("data/bundles").into_iter().map(case).collect()
+}
+
+fn features() -> Vec<Case> {
+    let dirs = entries("plans").into_iter().filter(|p| p.join("config.json").exists());
+    let case = |dir: PathBuf| Case {
+        name: dir.file_name().unwrap().to_string_lossy().into_owned(),
+        config: dir.join("config.json"),
+        golden: dir.join("plan.txt"),
+        facts: fs::read_to_string(dir.join("host.txt")).unwrap_or_default(),
+    };
+    dirs.map(case).collect()
+}
+
+/// The usual machine: root with every capability, cgroup v2 alone.
+fn usual_host() -> Host {
+    let controllers = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
+    let hierarchy = Hierarchy {
+        mount: "/sys/fs/cgroup".into(),
+        controllers: controllers.map(String::from).into(),
+        v1: Vec::new(),
+        own: "/caller".into(),
+    };
+    Host { permitted: (1 << 41) - 1, privileged: true, oom_score_adj: Some(0), hierarchy: Some(hierarchy), ..Host::default() }
+}
+
+fn usual_request() -> Request<'static> {
+    Request {
+        id: "ID",
+        bundle: Path::new("/bundle"),
+        wait: true,
+        no_pivot: false,
+        no_new_keyring: false,
+        preserve: 0,
+        cgroup: true,
+        environment: Vec::new(),
+    }
+}
+
+/// Changes host and request as `host.txt` says.
+fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
+    for line in text.lines() {
+        match line {
+            "an ordinary user" => (host.uid, host.permitted, host.privileged) = (1000, 0, false),
+            "in a user namespace" => host.nested = true,
+            "few capabilities" => host.permitted = 1 << 21,
+            "cgroup v1 beside v2" => {
+                let hierarchy = host.hierarchy.as_mut().unwrap();
+                hierarchy.mount = "/sys/fs/cgroup/unified".into();
+                hierarchy.v1 = std::mem::take(&mut hierarchy.controllers);
+            }
+            "no cgroup2" => host.hierarchy = None,
+            "ignored signals" => host.ignored_signals = vec![13, 17],
+            "oom_score_adj 100" => host.oom_score_adj = Some(100),
+            "run" => request.wait = false,
+            "--no-pivot" => request.no_pivot = true,
+            "--no-new-keyring" => request.no_new_keyring = true,
+            "--preserve-fds 2" => request.preserve = 2,
+            "--cgroup-manager disabled" => request.cgroup = false,
+            other => panic!("host.txt: {other:?}"),
+        }
+    }
+}
+
+fn compile(case: &Case) -> onggi::error::Result<Plan> {
+    let (mut host, mut request) = (usual_host(), usual_request());
+    facts(&case.facts, &mut host, &mut request);
+    Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))
+}
+
+fn text(plan: onggi::error::Result<Plan>) -> String {
+    match plan {
+        Err(e) => format!("refused: {e}\n"),
+        Ok(plan) => {
+            let warnings = plan.warnings.iter().map(|w| format!("warning {w}\n"));
+            warnings.chain(plan.lines().iter().map(|line| format!("{line}\n"))).collect()
+        }
+    }
+}
+
+/// Where two texts part, with a few lines around it.
+fn difference(golden: &str, now: &str) -> String {
+    let (golden, now): (Vec<_>, Vec<_>) = (golden.lines().collect(), now.lines().collect());
+    let at = golden.iter().zip(&now).take_while(|(a, b)| a == b).count();
+    let some = |lines: &[&str], sign: &str| -> String {
+        lines.iter().skip(at).take(3).map(|line| format!("  {sign} {line}\n")).collect()
+    };
+    format!("from line {} on:\n{}{}", at + 1, some(&golden, "-"), some(&now, "+"))
+}
+
+fn compare(cases: &[Case]) {
+    let update = std::env::var_os("UPDATE_PLANS").is_some();
+    let mut wrong = String::new();
+    for case in cases {
+        let now = text(compile(case));
+        if update {
+            fs::write(&case.golden, now).unwrap();
+            continue;
+        }
+        let golden = fs::read_to_string(&case.golden).unwrap_or_default();
+        if golden != now {
+            wrong += &format!("{}: {}", case.name, difference(&golden, &now));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}(UPDATE_PLANS=1 writes the files anew)");
+}
+
+#[test]
+fn captured_bundles() {
+    let cases = captured();
+    assert!(cases.len() >= 50);
+    compare(&cases);
+}
+
+#[test]
+fn every_feature() {
+    compare(&features());
+}
+
+#[test]
+fn no_golden_file_without_its_configuration() {
+    let names: Vec<_> = captured().into_iter().map(|c| c.golden).collect();
+    let stale: Vec<_> = entries("plans/bundles").into_iter().filter(|p| !names.contains(p)).collect();
+    assert!(stale.is_empty(), "{stale:?}");
+}
+
+#[test]
+fn a_plan_is_the_same_each_time() {
+    for case in captured() {
+        assert_eq!(text(compile(&case)), text(compile(&case)), "{}", case.name);
+    }
+}
