@@ -38,6 +38,7 @@ test-tools: tools
 	@need=; \
 	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
 	command -v ip >/dev/null || need="$$need iproute2"; \
+	command -v strace >/dev/null || need="$$need strace"; \
 	command -v newuidmap >/dev/null || need="$$need uidmap"; \
 	$(apt-install)
 

@@ -20,6 +20,7 @@ mod inside;
 mod stage;
 
 mod bad_input;
+mod budget;
 mod console;
 mod control;
 mod devices;
@@ -64,14 +65,15 @@ fn main() -> ExitCode {
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
+        budget::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
         program::cases(),
+        resources::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
-        resources::cases(),
         rootless::cases(),
         survival::cases(),
         userns::cases(),

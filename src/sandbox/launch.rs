@@ -257,7 +257,8 @@ impl Launched {
                 let init = pidfd::open(pid).step("pidfd_open", || "open the container's init".into())?;
                 let middle = std::mem::replace(&mut self.pidfd, init);
                 self.pid = pid;
-                pidfd::wait(middle.as_fd()).step("waitid", || "reap the middle process".into()).map(drop)
+                pidfd::wait(middle.as_fd()).step("waitid", || "reap the middle process".into())?;
+                self.go_on()
             }
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Err(self.died()),

@@ -9,7 +9,7 @@ mod rootfs;
 use super::child::{Call, Child, Fail};
 use super::open;
 use super::report::{Kind, Report};
-use crate::plan::{Action, Plan, What};
+use crate::plan::{Action, Pause, Plan, What};
 use crate::sys::clone::{self, Side};
 use crate::sys::{creds, fs, mount};
 use nix::errno::Errno;
@@ -94,10 +94,10 @@ impl Child {
 }
 
 /// The middle process makes the container's init as its own sibling, so that it is the runtime's child, tells its pid,
-/// and is gone.
+/// and is gone. Init waits until the runtime knows it: its own messages could overtake the one that introduces it.
 fn fork(child: &Child, namespaces: u64, number: u32) -> Result<(), Fail> {
     match clone::clone3(namespaces, None, true).call("clone3")? {
-        Side::Child => Ok(()),
+        Side::Child => child.pause(Pause::Mapped, number),
         Side::Parent(pid, _) => {
             Report::new(Kind::Forked, number, pid).send(child.given.channel.as_fd()).call("write")?;
             crate::sys::process::exit_now(0)

@@ -1,0 +1,95 @@
+//! What the common commands cost: processes, messages, system calls. A ceiling is a little above what is counted today, so
+//! that a change which costs something is seen; it is lowered when a change saves something.
+
+use crate::bundle::{Bundle, find_program};
+use crate::case;
+use crate::case::Case;
+use crate::faults::count;
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+
+const CREATE: u64 = 385;
+const RUN: u64 = 440;
+const START: u64 = 70;
+const DELETE: u64 = 67;
+const FORCED_DELETE: u64 = 85;
+const STATE: u64 = 56;
+const KILL: u64 = 51;
+
+const OURS: &str = "the budget is ours";
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case!(create_makes_two_processes_and_one_message_goes_up).ours(OURS),
+        case!(create_keeps_its_budget).ours(OURS),
+        case!(run_keeps_its_budget).ours(OURS),
+        case!(start_keeps_its_budget).ours(OURS),
+        case!(state_keeps_its_budget).ours(OURS),
+        case!(kill_keeps_its_budget).ours(OURS),
+        case!(delete_keeps_its_budget).ours(OURS),
+        case!(forced_delete_keeps_its_budget).ours(OURS),
+    ]
+}
+
+#[track_caller]
+fn within(command: &str, ceiling: u64) {
+    let calls = count(command);
+    eprintln!("{command}: {calls} system calls of {ceiling}");
+    assert!(calls > 10 && calls <= ceiling, "{command}: {calls} system calls, the ceiling is {ceiling}");
+}
+
+fn create_keeps_its_budget() {
+    within("create", CREATE);
+}
+
+fn run_keeps_its_budget() {
+    within("run", RUN);
+}
+
+fn start_keeps_its_budget() {
+    within("start", START);
+}
+
+fn state_keeps_its_budget() {
+    within("state", STATE);
+}
+
+fn kill_keeps_its_budget() {
+    within("kill", KILL);
+}
+
+fn delete_keeps_its_budget() {
+    within("delete", DELETE);
+}
+
+fn forced_delete_keeps_its_budget() {
+    within("delete --force", FORCED_DELETE);
+}
+
+fn create_makes_two_processes_and_one_message_goes_up() {
+    assert!(find_program("strace").is_some(), "strace is not here (package strace)");
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    bundle.write();
+    let log = bundle.home.join("strace");
+    let create = bundle.command(["create", &bundle.id]);
+    let mut strace = Command::new("strace");
+    // Not through the file system, so that a number of another process is never taken for a descriptor of ours.
+    strace.args(["--follow-forks", "--decode-fds=socket", "--trace=write,writev,sendto,sendmsg,sendmmsg", "--output"]);
+    strace.arg(&log).arg(create.get_program()).args(create.get_args()).current_dir(bundle.dir());
+    let mut child = strace.stdout(std::process::Stdio::null()).spawn().expect("start strace");
+    // It stays with the container's init, which waits; so the end of `create` is told by the state.
+    crate::bundle::eventually("created", || bundle.root().join(&bundle.id).join("state.json").exists());
+    let output = bundle.call(["delete", "--force", &bundle.id]);
+    assert_eq!(output.status, 0, "{output:?}");
+    crate::bundle::within(&mut child, std::time::Duration::from_secs(10)).expect("strace does not end");
+    let text = fs::read_to_string(log).expect("read strace's log");
+    let lines: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(' ')).collect();
+    let processes: BTreeSet<&str> = lines.iter().map(|(pid, _)| *pid).collect();
+    assert_eq!(processes.len(), 2, "{text}");
+    let parent = lines.first().expect("a line").0;
+    let is_message = |call: &str| call.split(['(', ',']).nth(1).is_some_and(|fd| fd.contains("UNIX") || fd.contains("socket"));
+    let up = lines.iter().filter(|(pid, call)| *pid != parent && is_message(call.trim_start())).count();
+    let down = lines.iter().filter(|(pid, call)| *pid == parent && is_message(call.trim_start())).count();
+    assert_eq!((up, down), (1, 1), "{text}");
+}
