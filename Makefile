@@ -18,12 +18,13 @@ SHARE    = $(DESTDIR)$(PREFIX)/share
 # /usr/share/zsh/vendor-completions for a Debian package.
 ZSH      = $(SHARE)/zsh/site-functions
 PAGES    = $(wildcard man/*.8)
+ROOT_TESTS = --test integration --test parent --test cgroup_unit
 # Only the tests are root then, not the build.
 RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test check release install uninstall test-vm test-root man clean tools test-tools
+.PHONY: run test lint check release install uninstall test-vm test-root man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -68,13 +69,17 @@ run: release
 	@[ "$$(id -u)" = 0 ] || echo "not root: the container gets a user namespace (sudo make run for one without)"
 	@$(BIN) run -b $(BUNDLE) hello-$$$$
 
-check:
+# The tests that need root are no targets of a plain cargo command, and are named.
+lint: test-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets $(ROOT_TESTS) --locked -- -D warnings
+
+check:
+	$(MAKE) lint
 	$(CARGO) test --locked --lib --bins
 
 # The tests in integration/ skip nothing: they need root, and Cargo.toml keeps them out of the plain `cargo test`. The
-# virtual machine needs no rights.
+# virtual machine is put together as root too.
 test: test-tools
 	$(CARGO) build --locked
 	$(CARGO) test --locked
@@ -83,7 +88,7 @@ test: test-tools
 
 test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
-	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration --test parent --test cgroup_unit
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
 
 test-vm: release
 	integration/vm/run

@@ -16,7 +16,6 @@ const FATAL: [&str; 5] = ["prestart", "createRuntime", "createContainer", "start
 
 const EARLY: &str = "1.1 runs poststart hooks in create";
 const LATE: &str = "its start does not wait for startContainer hooks";
-const LEAK: &str = "lets descriptors of its own through";
 const FIRST: &str = "stops at the first that fails";
 const WAITS: &str = "waits until nobody holds the hook's output (runc#5186)";
 
@@ -25,15 +24,13 @@ pub fn cases() -> Vec<Case> {
         case!(they_run_in_the_order_of_the_life_and_of_the_list).except("runc", EARLY).except("crun", LATE),
         case!(each_reads_the_state_and_then_the_end).except("runc", EARLY).except("crun", "its ociVersion there is 1.0"),
         case!(each_runs_in_the_mount_namespace_of_its_stage).except("crun", LATE),
-        case!(their_environment_is_the_one_they_name)
-            .except("crun", "adds to it")
-            .except("runc", "startContainer: the program's"),
+        case!(their_environment_is_the_one_they_name),
         case!(without_an_environment_theirs_is_empty).ours("others hand on the caller's, or the program's"),
-        case!(they_start_in_the_bundle).except("crun", "where the caller is").except("runc", "createContainer: in the rootfs"),
-        case!(they_hold_no_descriptors_but_three).except("crun", LEAK).except("runc", LEAK),
+        case!(they_start_in_the_bundle).except("runc", "createContainer: in the rootfs"),
+        case!(they_hold_no_descriptors_but_three).except("runc", "lets descriptors of its own through"),
         case!(a_hook_that_fails_undoes_the_container).ours("others word it otherwise, and leave out poststop hooks"),
         case!(a_hook_that_fails_in_create_undoes_the_container).ours("others word it otherwise, and leave out poststop hooks"),
-        case!(the_hooks_after_one_that_fails_do_not_run).except("crun", "1.8 does not mind poststart").except("runc", EARLY),
+        case!(the_hooks_after_one_that_fails_do_not_run).except("crun", "1.8 does not mind poststart"),
         case!(a_start_container_hook_that_fails_is_told_by_start).ours("others leave a stopped container"),
         case!(a_poststart_hook_that_fails_stops_the_container).ours("crun lets it run, runc has it in create"),
         case!(a_poststop_hook_that_fails_is_a_warning).except("crun", FIRST).except("runc", FIRST),
@@ -44,7 +41,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_last_words_of_a_mebibyte_are_in_the_error).ours("crun keeps none, runc all of them"),
         case!(a_daemon_that_a_hook_leaves_holds_nothing_up).except("crun", WAITS).except("runc", WAITS),
         case!(a_hook_may_close_its_streams),
-        case!(a_hook_need_not_read_the_state).except("crun", "fails when nobody reads it").except("runc", "the same"),
+        case!(a_hook_need_not_read_the_state).except("crun", "at times fails").except("runc", "at times fails"),
     ]
 }
 

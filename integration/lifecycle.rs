@@ -27,9 +27,11 @@ pub fn cases() -> Vec<Case> {
         case!(the_first_process_is_an_orphan_of_the_caller),
         case!(state_tells_what_the_specification_asks_for),
         case!(state_has_the_annotations),
+        case!(once_started_it_is_running_at_once),
         case!(a_stopped_container_has_pid_0),
         case!(a_killed_created_container_is_stopped),
         case!(a_container_deleted_before_start_is_gone),
+        case!(a_container_that_was_never_started_goes_without_force).except("crun", "refuses it"),
         case!(a_created_container_outlives_its_config),
         case!(a_used_id_is_refused_and_its_container_unharmed).except("crun", WORDS),
         case!(bad_ids_are_refused).except("crun", "takes most of them"),
@@ -192,6 +194,15 @@ fn state_has_the_annotations() {
     assert_eq!(bundle.create().state()["annotations"]["org.example.a"], "b");
 }
 
+fn once_started_it_is_running_at_once() {
+    // Exec lets go of what tells the status in an order of its own.
+    for _ in 0..10 {
+        let bundle = sleeper();
+        let container = bundle.create();
+        assert_eq!(container.start().status(), "running");
+    }
+}
+
 fn a_stopped_container_has_pid_0() {
     let bundle = Bundle::new();
     let container = bundle.create();
@@ -214,6 +225,13 @@ fn a_container_deleted_before_start_is_gone() {
     let container = bundle.create();
     container.ok("delete", &["--force"]);
     before.assert_unchanged();
+}
+
+fn a_container_that_was_never_started_goes_without_force() {
+    let bundle = Bundle::new();
+    let container = bundle.create();
+    container.ok("delete", &[]);
+    refused(&container.call("state", &[]), "container does not exist");
 }
 
 fn a_created_container_outlives_its_config() {
@@ -419,7 +437,7 @@ fn other_descriptors_do_not_get_in() {
 }
 
 /// The same command after a line of shell, which starts in the directory `home`.
-fn through_shell(command: &std::process::Command, line: &str, bundle: &Bundle) -> std::process::Command {
+pub fn through_shell(command: &std::process::Command, line: &str, bundle: &Bundle) -> std::process::Command {
     let mut shell = std::process::Command::new("bash");
     shell.args(["-c", &format!("cd \"$0\"; {line}; cd bundle; exec \"$@\"")]).arg(&bundle.home);
     shell.arg(command.get_program()).args(command.get_args());

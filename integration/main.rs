@@ -29,9 +29,12 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod process;
+mod program;
+mod resources;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
+mod survival;
 mod userns;
 
 use std::process::ExitCode;
@@ -65,9 +68,12 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         process::cases(),
+        program::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        resources::cases(),
         rootless::cases(),
+        survival::cases(),
         userns::cases(),
         faults::cases(),
     ];

@@ -8,7 +8,7 @@ use std::fmt;
 /// The result of everything that can fail in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure, in parts. Built with [`Error::new`], [`Error::sys`] or [`Error::exact`], completed by the `with_*` methods.
+/// A failure, in parts. Built with [`Error::new`], [`Error::sys`] or [`Error::exact`], completed by [`Error::at`] and [`Error::hint`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(Box<Parts>);
 

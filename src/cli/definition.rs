@@ -108,9 +108,9 @@ pub const GLOBAL: &[Flag] = &[
     option("log-format", "FORMAT", "text or json [default: text]"),
     option("log-level", "LEVEL", "least level that is logged: error, warning, info or debug [default: error]"),
     switch("debug", "the same as --log-level debug"),
-    switch("systemd-cgroup", "make cgroups through systemd (cgroupsPath is slice:prefix:name)").short('s'),
-    option("cgroup-manager", "MANAGER", "cgroupfs, systemd or disabled [default: cgroupfs]"),
-    option("rootless", "MODE", "tolerate missing cgroup rights: true, false or auto [default: auto]"),
+    switch("systemd-cgroup", "make cgroups through systemd (cgroupsPath is slice:prefix:name) [not in this version]").short('s'),
+    option("cgroup-manager", "MANAGER", "cgroupfs, or disabled: no cgroup, no limits; not yet: systemd [default: cgroupfs]"),
+    option("rootless", "MODE", "true, false or auto; without effect: what the caller may do is found out"),
     option("criu", "FILE", "ignored; accepted for callers of old versions of runc").hidden(),
 ];
 
@@ -153,14 +153,14 @@ const CRIU: &[Flag] = &[
 
 const CREATE_DETAILS: &str = "Makes the container that DIR/config.json describes, up to the point before its program runs: namespaces, mounts, \
      cgroup and limits are in place, and the first process waits for `start`.\n\nThe container id is yours to choose: letters, digits and _ + . -, \
-     unique under the state root.";
+     at most 255, no - in front, unique under the state root.";
 
 /// The commands, in the order of help.
 pub const VERBS: &[Verb] = &[
     Verb {
         name: "run",
         about: "create and start a container, wait for it, delete it",
-        details: "The exit status is the container's: that of its first process, or 128 + N when signal N ended it. Signals \
+        details: "The exit status is that of the container's first process, or 128 + N when signal N ended it. Signals \
              sent to this command are passed on to the container.\n\nWith --detach the command leaves once the program runs.",
         operands: Operands::Id,
         flags: &[MAKE, &[DETACH, switch("keep", "do not delete the container when it ends"), NO_SUBREAPER]],
@@ -176,7 +176,8 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "start",
         about: "run the program of a created container",
-        details: "Fails, with the reason, when the program cannot be executed.",
+        details: "Returns once the program runs and the poststart hooks have ended. Fails, with the reason, when the program cannot be \
+             executed: the container is stopped then. A hook that fails takes the container away.",
         operands: Operands::Id,
         flags: &[],
     },
@@ -184,7 +185,7 @@ pub const VERBS: &[Verb] = &[
         name: "state",
         about: "print the state of a container as JSON",
         details: "The object is that of the OCI runtime specification with rootfs, created and owner added. The status is one of \
-             creating, created, running, paused and stopped.",
+             created, running, paused and stopped; a container that is still being made does not exist yet.",
         operands: Operands::Id,
         flags: &[],
     },
@@ -195,7 +196,7 @@ pub const VERBS: &[Verb] = &[
         operands: Operands::IdAndSignal,
         flags: &[&[
             switch("all", "signal every process of the container").short('a'),
-            switch("regex", "the id is a regular expression; signal all that match").short('r'),
+            switch("regex", "the id is a regular expression; signal all that match").short('r').hidden(),
         ]],
     },
     Verb {
@@ -206,13 +207,13 @@ pub const VERBS: &[Verb] = &[
         operands: Operands::Id,
         flags: &[&[
             switch("force", "kill the container first").short('f'),
-            switch("regex", "the id is a regular expression; delete all that match").short('r'),
+            switch("regex", "the id is a regular expression; delete all that match").short('r').hidden(),
         ]],
     },
     Verb {
         name: "list",
         about: "list the containers under the state root",
-        details: "A container whose state cannot be read is left out with a warning; the others are listed.",
+        details: "A container that is being made, or whose state cannot be read, is shown as unreadable; it is left out of JSON.",
         operands: Operands::None,
         flags: &[&[FORMAT_TABLE, switch("quiet", "ids only").short('q')]],
     },
@@ -226,8 +227,8 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "plan",
         about: "print what a bundle means on this host, step by step, and change nothing",
-        details: "Each line is a step that the container's first process would do, with the field of config.json that asks for it. \
-             Needs no root.",
+        details: "Each line is a step of the runtime (parent) or of the container's first process (child), with the field of \
+             config.json that asks for it as a JSON pointer. Steps without one are what every container gets. Needs no root.",
         operands: Operands::None,
         flags: &[&[BUNDLE, option("format", "FORMAT", "text or json [default: text]").short('f')]],
     },
@@ -447,7 +448,8 @@ pub fn program(name: &'static str) -> Command {
             "Onggi makes containers from OCI bundles: a directory with a config.json and a root filesystem. It reads the \
              configuration, makes the container, and leaves; an engine such as containerd, Docker or Podman does the rest, \
              or you do, by hand:\n\n    mkdir -p box/rootfs   # fill it with a root filesystem\n    onggi spec -b box\n    \
-             onggi run -b box my-container",
+             onggi run -b box my-container\n\nA command that fails prints one line, field: step: cause (hint), where the field is a \
+             JSON pointer into config.json, and ends with exit status 1.",
         ))
         .subcommand_required(false)
         .disable_version_flag(true)

@@ -1,5 +1,6 @@
 //! `create`, and the making of a container that `run` shares with it: everything up to an init that waits.
 
+use super::pid_file;
 use crate::cgroup::Cgroup;
 use crate::cli::{CgroupManager, CreateArgs, Global};
 use crate::config::{Bundle, OCI_VERSION, OciState};
@@ -25,7 +26,7 @@ const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 /// `create`.
 pub fn create(global: &Global, args: CreateArgs) -> Result<u8> {
     let made = make(global, &args, How { wait: true, detached: true }, "create")?;
-    made.commit(args.pid_file.as_deref())?;
+    made.commit()?;
     Ok(0)
 }
 
@@ -49,17 +50,18 @@ pub struct Made {
     /// The master of its terminal, in the foreground.
     pub master: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
+    pid_file: Option<PathBuf>,
 }
 
 impl Made {
     /// Makes the container known and lets init go on: to wait for `start`, or in `run` to the program. What follows a
     /// failure here is undone like everything before.
-    pub fn commit(&self, pid_file: Option<&Path>) -> Result<()> {
+    pub fn commit(&self) -> Result<()> {
         let done = (|| {
-            if let Some(path) = pid_file {
-                write_pid_file(path, self.launched.pid)?;
-            }
             self.entry.commit_state()?;
+            if let Some(path) = &self.pid_file {
+                pid_file::write(path, self.launched.pid)?;
+            }
             self.launched.go_on()
         })();
         if done.is_err() {
@@ -70,6 +72,9 @@ impl Made {
 
     /// Removes all traces of a container that failed after it was made.
     pub fn undo(&self) {
+        if let Some(path) = &self.pid_file {
+            pid_file::remove(path, self.launched.pid);
+        }
         undo(Some(&self.launched), self.cgroup.as_ref(), Some(&self.entry));
     }
 }
@@ -177,7 +182,9 @@ impl Half {
             console::send_pidfd(path, init, b"pidfd")?;
         }
         match (self.entry.take(), self.launched.take()) {
-            (Some(entry), Some(launched)) => Ok(Made { bundle, entry, launched, master, cgroup: self.cgroup.take() }),
+            (Some(entry), Some(launched)) => {
+                Ok(Made { bundle, entry, launched, master, cgroup: self.cgroup.take(), pid_file: args.pid_file.clone() })
+            }
             _ => Err(crate::store::unknown()),
         }
     }
@@ -340,24 +347,10 @@ fn listen_fds() -> u32 {
 /// A descriptor that is to be preserved must be there, else another would take its number.
 pub(super) fn check_preserved(count: u32) -> Result<()> {
     for n in 3..3u32.saturating_add(count) {
-        let open = i32::try_from(n).is_ok_and(fs::is_open);
+        let open = i32::try_from(n).is_ok_and(fs::is_inherited);
         if !open {
             return Err(Error::new(format!("preserve descriptor {n}"), "it is not open").hint("--preserve-fds counts from 3"));
         }
     }
     Ok(())
-}
-
-/// Digits, no newline, whole or not there at all: engines poll for the file.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let step = || format!("write the pid file {}", path.display());
-    let name = path.file_name().ok_or_else(|| Error::new(step(), "it names no file"))?;
-    let temporary: PathBuf = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    std::fs::write(&temporary, pid.to_string()).step("write", step)?;
-    let renamed = std::fs::rename(&temporary, path).step("rename", step);
-    if renamed.is_err() {
-        // Already failing; a file that cannot be removed either is named by its pid.
-        drop(std::fs::remove_file(&temporary));
-    }
-    renamed
 }

@@ -38,7 +38,8 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
     };
     if let Some(record) = &record {
         let (status, init) = status::of(&entry, record)?;
-        if !force && status != Status::Stopped {
+        // One that was never started goes without force, as with runc: containerd's shim deletes such tasks so.
+        if !force && matches!(status, Status::Running | Status::Paused) {
             return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
         }
         if let Some(init) = init {

@@ -1,6 +1,7 @@
 //! `exec`: a further process in a container that is created or running.
 
-use super::create::{check_preserved, equip, hand_over_listener, write_pid_file};
+use super::create::{check_preserved, equip, hand_over_listener};
+use super::pid_file;
 use super::start::kept_bundle;
 use super::status::{self, Status};
 use crate::cgroup::{Cgroup, Hierarchy};
@@ -109,7 +110,7 @@ fn settle(
         console::send_pidfd(path, pidfd, b"pidfd")?;
     }
     if let Some(path) = &args.pid_file {
-        write_pid_file(path, launched.pid)?;
+        pid_file::write(path, launched.pid)?;
     }
     Ok(master)
 }

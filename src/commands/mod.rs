@@ -8,6 +8,7 @@ mod features;
 mod kill;
 mod list;
 mod pause;
+mod pid_file;
 mod plan;
 mod ps;
 mod run;

@@ -19,7 +19,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let signals = if args.detach { None } else { Some(supervise::block_signals()?) };
     let how = How { wait: false, detached: args.detach };
     let mut made = create::make(global, &args.create, how, "run")?;
-    made.commit(args.create.pid_file.as_deref())?;
+    made.commit()?;
     started(&made)?;
     let Some(signals) = signals else { return Ok(0) };
 

@@ -32,7 +32,10 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
     fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
     let started = match listen(result.as_fd(), init.as_fd())? {
         Some(report) => Err(failed(&entry, &record, &report)),
-        None => kept.as_ref().map_or(Ok(()), |bundle| create::poststart(bundle, id, record.pid)),
+        None => {
+            let executed = let_go(go.as_fd(), init.as_fd());
+            executed.and_then(|()| kept.as_ref().map_or(Ok(()), |bundle| create::poststart(bundle, id, record.pid)))
+        }
     };
     match started {
         // A hook that fails takes the container away (runtime.md, Lifecycle, steps 7 and 9); a program that cannot be
@@ -66,6 +69,19 @@ fn listen(result: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<Option<Report>
             Err(Errno::EINTR) => continue,
             _ => Ok(None),
         };
+    }
+}
+
+/// Waits until init has let go of the start FIFO too, by which the status is told: exec closes both, in an order that is the
+/// kernel's affair. A second is more than that can take; without it the status would still say `created` for a moment.
+fn let_go(go: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<()> {
+    loop {
+        // POLLERR, which is always reported: nobody has it open for reading.
+        let mut fds = [PollFd::new(go, PollFlags::empty()), PollFd::new(init, PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::from(1000u16)) {
+            Err(Errno::EINTR) => {}
+            other => return other.step("poll", || "wait for the container's program".into()).map(drop),
+        }
     }
 }
 

@@ -88,6 +88,9 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
+    if !request.cgroup && spec.linux.resources.is_some() {
+        warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
+    }
     let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
     Ok(Plan {
         from_outside,

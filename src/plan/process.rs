@@ -5,7 +5,6 @@ use crate::config::{Process, values};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::creds::Caps;
-use crate::sys::process::SchedAttr;
 use std::ffi::CString;
 
 /// The five sets of `process.capabilities` as bits.
@@ -41,10 +40,7 @@ pub fn settings(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
         steps.push(Step { field, action: Action::Rlimit { resource, soft: limit.soft, hard: limit.hard } });
     }
     if let Some(asked) = &process.scheduler {
-        let a = values::sched_attr(asked).map_err(|e| e.under("/process/scheduler"))?;
-        let mut attr = SchedAttr::default();
-        (attr.policy, attr.flags, attr.nice, attr.priority) = (a.policy, a.flags, a.nice, a.priority);
-        (attr.runtime, attr.deadline, attr.period) = (a.runtime, a.deadline, a.period);
+        let attr = values::sched_attr(asked).map_err(|e| e.under("/process/scheduler"))?;
         steps.push(Step { field: "/process/scheduler".into(), action: Action::Scheduler(attr) });
     }
     if let Some(asked) = &process.io_priority {

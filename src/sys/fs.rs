@@ -234,8 +234,10 @@ pub fn lock(fd: BorrowedFd<'_>, how: i32) -> nix::Result<()> {
     }
 }
 
-/// Whether a descriptor of that number is open.
-pub fn is_open(number: i32) -> bool {
+/// Whether a descriptor of that number is open and came from our caller: all that we open is close-on-exec, which nothing
+/// that came through an exec is.
+pub fn is_inherited(number: i32) -> bool {
     // SAFETY: integers only; F_GETFD changes nothing.
-    unsafe { libc::fcntl(number, libc::F_GETFD) != -1 }
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags != -1 && flags & libc::FD_CLOEXEC == 0
 }

@@ -3,25 +3,7 @@
 use super::find;
 use crate::config::{IoPriority, MemoryPolicy, Personality, Scheduler};
 use crate::error::{Error, Result};
-
-/// What sched_setattr(2) takes, without the two fields of utilisation clamps: the spec has no values for them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SchedAttr {
-    /// `SCHED_*`.
-    pub policy: u32,
-    /// `SCHED_FLAG_*`.
-    pub flags: u64,
-    /// -20..=19.
-    pub nice: i32,
-    /// 1..=99 for SCHED_FIFO and SCHED_RR, else 0.
-    pub priority: u32,
-    /// Nanoseconds, SCHED_DEADLINE.
-    pub runtime: u64,
-    /// Nanoseconds, SCHED_DEADLINE.
-    pub deadline: u64,
-    /// Nanoseconds, SCHED_DEADLINE.
-    pub period: u64,
-}
+use crate::sys::process::SchedAttr;
 
 /// `SCHED_ISO` has a number and never got an implementation: its entry is the error below.
 const POLICIES: &[(&str, u32)] =
@@ -69,7 +51,8 @@ pub fn sched_attr(s: &Scheduler) -> Result<SchedAttr> {
     for (n, flag) in s.flags.iter().enumerate() {
         flags |= find(SCHED_FLAGS, flag, "scheduling flag").map_err(|e| e.at(format!("/flags/{n}")))?;
     }
-    Ok(SchedAttr { policy, flags, nice: s.nice, priority, runtime: s.runtime, deadline: s.deadline, period: s.period })
+    let (runtime, deadline, period) = (s.runtime, s.deadline, s.period);
+    Ok(SchedAttr { policy, flags, nice: s.nice, priority, runtime, deadline, period, ..SchedAttr::default() })
 }
 
 /// The kernel's rule: 1024 ns <= runtime <= deadline <= period, a period of 0 standing for the deadline (sched(7)).

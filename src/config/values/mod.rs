@@ -7,7 +7,7 @@ mod kernel;
 mod process;
 mod signal;
 
-pub use kernel::{MemPolicy, SchedAttr, ioprio, list, mask, memory_policy, personality, sched_attr};
+pub use kernel::{MemPolicy, ioprio, list, mask, memory_policy, personality, sched_attr};
 pub use process::{CapabilityMask, capabilities, environment, rlimit, user};
 pub use signal::signal;
 
