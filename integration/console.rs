@@ -32,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_foreground_terminal_has_the_caller_s_size).except("crun", NO_SIZE),
         case!(a_new_size_is_handed_on).except("crun", NO_SIZE),
         case!(the_caller_s_terminal_is_raw_meanwhile_and_restored),
+        case!(exec_in_the_foreground_has_a_terminal_too),
         case!(keys_and_status_pass_through_the_foreground),
         case!(without_a_terminal_the_caller_s_cannot_be_pushed_into),
         case!(links_in_dev_lead_nowhere).except("crun", "CVE-2026-88264"),
@@ -179,9 +180,13 @@ impl Caller {
     /// `run` in the foreground of a session whose terminal has 24 rows of 80.
     fn run(bundle: &Bundle) -> Caller {
         bundle.write();
+        Caller::call(bundle, bundle.command(["run", &bundle.id]))
+    }
+
+    /// The same with any command.
+    fn call(bundle: &Bundle, run: Command) -> Caller {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("make a terminal");
-        let run = bundle.command(["run", &bundle.id]);
         let mut session = Command::new("setsid");
         session.args(["--ctty", "--wait"]).arg(run.get_program()).args(run.get_args()).current_dir(bundle.dir());
         let end = || pty.slave.try_clone().expect("copy a descriptor");
@@ -250,6 +255,18 @@ fn the_caller_s_terminal_is_raw_meanwhile_and_restored() {
 fn keys_and_status_pass_through_the_foreground() {
     let bundle = terminal(Bundle::new().sh("trap 'exit 9' INT; read line; echo got $line; while :; do sleep 0.02; done"));
     let mut caller = Caller::run(&bundle);
+    caller.types("hello\n");
+    caller.sees("got hello");
+    caller.types("\x03");
+    assert_eq!(caller.ends(), 9);
+}
+
+fn exec_in_the_foreground_has_a_terminal_too() {
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    bundle.detach();
+    let script = "trap 'exit 9' INT; stty size; read line; echo got $line; while :; do sleep 0.02; done";
+    let mut caller = Caller::call(&bundle, bundle.command(["exec", "--tty", &bundle.id, "sh", "-c", script]));
+    caller.sees("24 80");
     caller.types("hello\n");
     caller.sees("got hello");
     caller.types("\x03");

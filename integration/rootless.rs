@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_limit_is_refused_by_its_field).ours(WORDS),
         case!(a_missing_user_namespace_is_hinted_at).ours(WORDS),
         case!(a_host_without_user_namespaces_is_hinted_at).ours(WORDS),
+        case!(a_user_executes_further_processes).ours("others wait for nobody here"),
         case!(root_of_a_user_namespace_runs_containers),
     ]
 }
@@ -103,6 +104,21 @@ fn with_ranges(bundle: &Bundle, command: &Command) -> Command {
 fn run(bundle: &Bundle) -> Output {
     bundle.write();
     bundle.finish(as_user(&bundle.command(["run", &bundle.id])))
+}
+
+/// The second process is entered by a fork in the container's namespaces: the user may not enter them from outside.
+fn a_user_executes_further_processes() {
+    let bundle = of_user().args(["sleep", "1000"]);
+    bundle.write();
+    let output = bundle.finish(as_user(&bundle.command(["run", "--detach", &bundle.id])));
+    assert_eq!(output.status, 0, "{output:?}");
+    for _ in 0..3 {
+        let script = "id -u; cat /proc/1/cmdline; exit 7";
+        let output = bundle.finish(as_user(&bundle.command(["exec", &bundle.id, "sh", "-c", script])));
+        assert_eq!((output.status, output.stdout.as_str()), (7, "0\nsleep\u{0}1000\u{0}"), "{output:?}");
+    }
+    let output = bundle.finish(as_user(&bundle.command(["exec", &bundle.id, "/absent"])));
+    assert!(output.status == 255 && output.stderr.contains("stat /absent: no such file or directory"), "{output:?}");
 }
 
 fn run_with_ranges(bundle: &Bundle) -> Output {

@@ -96,13 +96,16 @@ fn settle(
 ) -> Result<Option<OwnedFd>> {
     hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
     launched.reach(Pause::Created)?;
-    launched.go_on()?;
-    launched.executed()?;
     let pidfd = launched.pidfd.as_fd();
+    // Sent before that pause: the terminal is as it should be when the program first looks.
     let master = master.map(|s| console::receive_master(s.as_fd(), pidfd, 10_000)).transpose()?;
     if let Some(master) = &master {
         tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the terminal".into())?;
+        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+        console::copy_size(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], master.as_fd())?;
     }
+    launched.go_on()?;
+    launched.executed()?;
     if let Some(path) = &args.pidfd_socket {
         console::send_pidfd(path, pidfd, b"pidfd")?;
     }

@@ -205,7 +205,7 @@ mod tests {
         let spec = spec(r#"{"linux":{"uidMappings":[{"containerID":0,"hostID":1000,"size":1}]}}"#);
         let words = words(&spec, &program(), flags::NEWUSER | flags::NEWPID | flags::NEWNS, &host);
         assert!(at(&words, "user pid") < at(&words, "become 0:0 of the user namespace"), "{words:#?}");
-        assert!(at(&words, "become 0:0 of the user namespace") < at(&words, "fork into"), "{words:#?}");
+        assert!(at(&words, "become 0:0 of the user namespace") < at(&words, "child fork"), "{words:#?}");
     }
 
     #[test]
