@@ -68,6 +68,20 @@ impl Parent {
     }
 }
 
+/// Waits for the one byte that means go; false at end of file. The other side may count on us from here on, so a failing
+/// call is tried again: it gives up only on what keeps failing.
+fn go(from: BorrowedFd<'_>) -> nix::Result<bool> {
+    const TRIES: u32 = 8;
+    let mut tries = 1;
+    loop {
+        match fs::read_full(from, &mut [0; 1]) {
+            Ok(n) => return Ok(n == 1),
+            Err(e) if tries == TRIES => return Err(e),
+            Err(_) => tries += 1,
+        }
+    }
+}
+
 /// Lets go of a descriptor that is not needed any more: it is closed with all others by one call before the wait for
 /// `start`, or by exec. Closed at once only where there are so many that the limit of open files could be met.
 pub(super) fn leave(fd: OwnedFd) {
@@ -147,8 +161,8 @@ impl Child {
         if pause != Pause::Mapped {
             Report::new(Kind::Reached, number, 0).send(self.given.channel.as_fd()).call("write")?;
         }
-        match fs::read_full(self.given.channel.as_fd(), &mut [0; 1]) {
-            Ok(1) => Ok(()),
+        match go(self.given.channel.as_fd()) {
+            Ok(true) => Ok(()),
             _ => process::exit_now(1),
         }
     }
@@ -166,7 +180,7 @@ impl Child {
         if let Some(listener) = self.listener() {
             fs::close_between(listener, listener).call("close_range")?;
         }
-        fs::read_full(start.as_fd(), &mut [0; 1]).call("read")?;
+        go(start.as_fd()).call("read")?;
         self.started = true;
         Ok(())
     }
