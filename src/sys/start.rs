@@ -29,7 +29,8 @@ macro_rules! program {
 /// # Safety
 /// `words` must be an array of `count` NUL-terminated strings that live as long as the process.
 pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString]) -> u8) -> c_int {
-    if fill_streams().is_err() {
+    if let Err(e) = fill_streams() {
+        eprintln!("look at the standard streams: {e}");
         return 1;
     }
     // SAFETY: SIG_IGN installs no code of ours.
@@ -54,8 +55,10 @@ pub fn arguments() -> &'static [OsString] {
 fn fill_streams() -> nix::Result<()> {
     let mut streams = [0, 1, 2].map(|fd| libc::pollfd { fd, events: 0, revents: 0 });
     // SAFETY: three live pollfds, and the count says three.
-    if unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) } == -1 {
-        return Err(Errno::last());
+    while unsafe { libc::poll(streams.as_mut_ptr(), 3, 0) } == -1 {
+        if Errno::last() != Errno::EINTR {
+            return Err(Errno::last());
+        }
     }
     for stream in streams {
         // SAFETY: a static string. The lowest free number is the closed stream's, as those below it are open by now.
