@@ -5,12 +5,9 @@ use crate::case;
 use crate::case::Case;
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::Read;
-use std::os::unix::net::UnixListener;
-use std::process::Stdio;
 use std::time::Duration;
 
-const WORDS: &str = "words its errors otherwise";
+pub const WORDS: &str = "words its errors otherwise";
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -37,52 +34,39 @@ pub fn cases() -> Vec<Case> {
         case!(a_process_object_is_read_from_stdin).ours("others take files only"),
         case!(process_objects_of_engines_run).ours("crun takes no CAP_ that it does not know, runc 1.1 no ioPriority"),
         case!(the_seccomp_filter_is_that_of_the_container),
-        case!(no_descriptor_of_the_runtime_is_open),
-        case!(preserved_descriptors_are_3_and_up),
-        case!(a_missing_preserved_descriptor_is_refused).except("crun", "does not look"),
-        case!(detached_writes_the_pid_file_and_leaves),
-        case!(a_failed_exec_writes_no_pid_file),
-        case!(a_detached_process_is_an_orphan_of_the_caller),
-        case!(a_terminal_goes_to_the_socket).except("crun", "sets the size when the program runs already"),
-        case!(a_detached_terminal_needs_a_socket).except("crun", WORDS),
-        case!(the_pidfd_is_that_of_the_process).ours("runc has it since 1.2"),
-        case!(signals_are_passed_on),
         case!(affinity_is_as_asked).ours("runc has it since 1.3"),
         case!(oom_score_adj_is_as_asked).ours("runc takes the container's own alone"),
         case!(in_a_user_namespace).except("crun", "1.8 cannot make one here").except("runc", "1.1 cannot make one here"),
         case!(in_a_time_namespace).ours("the others are older"),
         case!(labels_are_refused_by_name).ours("ours until they are supported"),
-        case!(a_hundred_in_a_row),
-        case!(twenty_at_once),
-        case!(stdout_is_intact_with_a_slow_reader),
     ]
 }
 
-fn sleeper() -> Bundle {
+pub fn sleeper() -> Bundle {
     Bundle::new().args(["sleep", "1000"])
 }
 
 /// `exec FLAGS ID ARGS`.
-fn exec(container: &Container, flags: &[&str], args: &[&str]) -> Output {
+pub fn exec(container: &Container, flags: &[&str], args: &[&str]) -> Output {
     let id = container.bundle.id.as_str();
     container.bundle.call(["exec"].iter().chain(flags).chain([&id]).chain(args))
 }
 
 #[track_caller]
-fn ok(container: &Container, flags: &[&str], args: &[&str]) -> String {
+pub fn ok(container: &Container, flags: &[&str], args: &[&str]) -> String {
     let output = exec(container, flags, args);
     assert!(output.status == 0 && output.error().is_empty(), "{flags:?} {args:?}: {output:?}");
     output.stdout
 }
 
 #[track_caller]
-fn report(container: &Container, flags: &[&str]) -> Value {
+pub fn report(container: &Container, flags: &[&str]) -> Value {
     let printed = ok(container, flags, &["/inside", "report"]);
     serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
 
 #[track_caller]
-fn refused(output: &Output, text: &str) {
+pub fn refused(output: &Output, text: &str) {
     assert!(output.status != 0 && output.error().contains(text), "{text:?} not in {output:?}");
 }
 
@@ -123,7 +107,7 @@ fn cgroup_of(pid: i32) -> String {
 }
 
 /// The detached process with the pid that the file gave.
-fn detached(container: &Container, flags: &[&str], args: &[&str]) -> i32 {
+pub fn detached(container: &Container, flags: &[&str], args: &[&str]) -> i32 {
     let pid_file = container.bundle.home.join("exec.pid").display().to_string();
     let flags: Vec<&str> = ["--detach", "--pid-file", &pid_file].iter().chain(flags).copied().collect();
     ok(container, &flags, args);
@@ -138,7 +122,7 @@ fn is_in_the_cgroup_of_the_container() {
 }
 
 /// The directory of the container's cgroup.
-fn directory(container: &Container) -> String {
+pub fn directory(container: &Container) -> String {
     let line = cgroup_of(container.pid);
     format!("/sys/fs/cgroup{}", line.trim_start_matches("0::"))
 }
@@ -300,7 +284,7 @@ fn flags_change_the_process() {
     assert!(bounding & caps::Capability::CAP_SYS_TIME.bitmask() != 0, "{bounding:x}");
 }
 
-fn process_file(bundle: &Bundle, process: &Value) -> String {
+pub fn process_file(bundle: &Bundle, process: &Value) -> String {
     let path = bundle.home.join("process.json");
     fs::write(&path, process.to_string()).expect("write the process object");
     path.display().to_string()
@@ -324,7 +308,7 @@ fn a_process_object_is_all_there_is() {
     assert_eq!(report["rlimits"]["Max core file size"], json!(["1", "2"]), "{}", report["rlimits"]);
 }
 
-fn report_of(printed: &str) -> Value {
+pub fn report_of(printed: &str) -> Value {
     serde_json::from_str(printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
 }
 
@@ -371,123 +355,6 @@ fn the_seccomp_filter_is_that_of_the_container() {
 }
 
 /// Numbers of the open descriptors, without the one that the listing takes.
-fn numbers(printed: &str) -> Vec<i32> {
-    let mut all: Vec<i32> = printed.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-    all.sort_unstable();
-    all.pop();
-    all
-}
-
-fn no_descriptor_of_the_runtime_is_open() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    assert_eq!(numbers(&ok(&container, &[], &["ls", "/proc/self/fd"])), [0, 1, 2]);
-    // What the caller left open without close-on-exec is not for the container either.
-    let line = format!("exec 7</; exec \"$@\"");
-    let shown = bundle.command(["exec", &bundle.id, "ls", "/proc/self/fd"]);
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", &line, "sh"]).arg(shown.get_program()).args(shown.get_args());
-    assert_eq!(numbers(&bundle.finish(command).stdout), [0, 1, 2]);
-}
-
-fn preserved_descriptors_are_3_and_up() {
-    let bundle = sleeper();
-    bundle.detach();
-    let shown = bundle.command(["exec", "--preserve-fds", "2", &bundle.id, "ls", "/proc/self/fd"]);
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", "exec 3</ 4</ 5</; exec \"$@\"", "sh"]).arg(shown.get_program()).args(shown.get_args());
-    assert_eq!(numbers(&bundle.finish(command).stdout), [0, 1, 2, 3, 4]);
-}
-
-fn a_missing_preserved_descriptor_is_refused() {
-    let bundle = sleeper();
-    assert_eq!(exec(&bundle.detach(), &["--preserve-fds", "40"], &["true"]).status, 255);
-}
-
-fn detached_writes_the_pid_file_and_leaves() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let pid = detached(&container, &[], &["sleep", "77"]);
-    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("read its command line");
-    assert_eq!(line, "sleep\u{0}77\u{0}");
-}
-
-fn a_failed_exec_writes_no_pid_file() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let pid_file = bundle.home.join("exec.pid");
-    let output = exec(&container, &["-d", "--pid-file", &pid_file.display().to_string()], &["/absent"]);
-    assert!(output.status != 0 && !pid_file.exists(), "{output:?}");
-}
-
-fn a_detached_process_is_an_orphan_of_the_caller() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let pid = detached(&container, &[], &["sh", "-c", "sleep 0.3; exit 9"]);
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("read its status");
-    assert!(status.contains("PPid:\t1\n"), "{status}");
-    assert_eq!(crate::stage::exit_status(pid), Some(9));
-}
-
-fn a_terminal_goes_to_the_socket() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let path = bundle.home.join("console").display().to_string();
-    let listener = UnixListener::bind(&path).expect("listen");
-    let script = "test -t 0 && test -t 2 && stty size && echo ready && sleep 1000";
-    let process = json!({"args": ["sh", "-c", script], "cwd": "/", "env": ["PATH=/bin"], "terminal": true,
-        "consoleSize": {"height": 33, "width": 101}});
-    detached(&container, &["--console-socket", &path, "--process", &process_file(&bundle, &process)], &[]);
-    let (socket, _) = listener.accept().expect("accept");
-    let master = receive(&socket);
-    let mut said = String::new();
-    let mut file = File::from(master);
-    while !said.contains("ready") {
-        let mut buffer = [0; 256];
-        let n = file.read(&mut buffer).expect("read the terminal");
-        said.push_str(&String::from_utf8_lossy(&buffer[..n]));
-    }
-    assert_eq!(said.replace("\r\n", "\n"), "33 101\nready\n");
-    // Its own devpts: the container can see it there.
-    assert!(ok(&container, &[], &["ls", "/dev/pts"]).contains('0'));
-}
-
-fn receive(socket: &std::os::unix::net::UnixStream) -> std::os::fd::OwnedFd {
-    use std::os::fd::AsFd;
-    onggi::sys::socket::recv_fd(socket.as_fd(), &mut [0; 64]).expect("receive a descriptor").0
-}
-
-fn a_detached_terminal_needs_a_socket() {
-    let bundle = sleeper();
-    let text = "cannot allocate tty if runc will detach without setting console socket";
-    refused(&exec(&bundle.detach(), &["--tty", "--detach"], &["true"]), text);
-}
-
-fn the_pidfd_is_that_of_the_process() {
-    use std::os::fd::AsRawFd;
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let path = bundle.home.join("pidfd").display().to_string();
-    let listener = UnixListener::bind(&path).expect("listen");
-    let pid = detached(&container, &["--pidfd-socket", &path], &["sleep", "1000"]);
-    let fd = receive(&listener.accept().expect("accept").0);
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).expect("read fdinfo");
-    assert!(info.contains(&format!("Pid:\t{pid}\n")), "{info}");
-}
-
-fn signals_are_passed_on() {
-    let bundle = sleeper();
-    bundle.detach();
-    let script = "trap 'exit 33' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut child =
-        bundle.command(["exec", &bundle.id, "sh", "-c", script]).stdout(Stdio::piped()).spawn().expect("start an exec");
-    let mut ready = [0; 6];
-    child.stdout.as_mut().expect("a pipe").read_exact(&mut ready).expect("wait for the program");
-    let pid = nix::unistd::Pid::from_raw(child.id().try_into().expect("a pid"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal the runtime");
-    assert_eq!(within(&mut child, Duration::from_secs(10)), Some(33));
-}
-
 fn affinity_is_as_asked() {
     let bundle = sleeper().set("/process/execCPUAffinity", json!({"initial": "0", "final": "0"}));
     assert_eq!(report(&bundle.detach(), &[])["status"]["Cpus_allowed_list"], "0");
@@ -539,73 +406,4 @@ fn labels_are_refused_by_name() {
     let container = bundle.detach();
     refused(&exec(&container, &["--apparmor", "x"], &["true"]), "AppArmor profiles cannot be applied");
     refused(&exec(&container, &["--process-label", "x"], &["true"]), "SELinux labels cannot be applied");
-}
-
-fn a_hundred_in_a_row() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    for n in 0..100 {
-        let output = exec(&container, &[], &["sh", "-c", &format!("echo {n}; exit {}", n % 7)]);
-        assert_eq!((output.status, output.stdout), (n % 7, format!("{n}\n")));
-    }
-    // Nobody stays behind.
-    eventually("alone", || pids(&container) == [container.pid]);
-}
-
-fn pids(container: &Container) -> Vec<i32> {
-    let text = fs::read_to_string(format!("{}/cgroup.procs", directory(container))).expect("read the members");
-    text.lines().filter_map(|l| l.parse().ok()).collect()
-}
-
-fn twenty_at_once() {
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let start = |n: i32| {
-        let script = format!("echo {n}; exit {n}");
-        let mut command = bundle.command(["exec", &bundle.id, "sh", "-c", &script]);
-        command.stdout(Stdio::piped()).spawn().expect("start an exec")
-    };
-    let children: Vec<_> = (0..20).map(start).collect();
-    for (n, mut child) in (0..).zip(children) {
-        assert_eq!(within(&mut child, Duration::from_secs(30)), Some(n));
-        let mut said = String::new();
-        child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("read");
-        assert_eq!(said, format!("{n}\n"));
-    }
-    eventually("alone", || pids(&container) == [container.pid]);
-}
-
-/// 20 MiB, to a reader that stops now and then, and a terminal's worth through the runtime itself.
-fn stdout_is_intact_with_a_slow_reader() {
-    const LENGTH: usize = 20 << 20;
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let script = "dd if=/dev/urandom of=/tmp/data bs=65536 count=320 2>/dev/null; sha256sum </tmp/data";
-    let wanted = ok(&container, &[], &["sh", "-c", script]);
-    let mut child =
-        bundle.command(["exec", &bundle.id, "cat", "/tmp/data"]).stdout(Stdio::piped()).spawn().expect("start an exec");
-    let mut pipe = child.stdout.take().expect("a pipe");
-    let copy = bundle.home.join("copy");
-    let mut out = File::create(&copy).expect("make a file");
-    let mut total = 0;
-    let mut buffer = vec![0; 100_000];
-    loop {
-        let n = pipe.read(&mut buffer).expect("read");
-        if n == 0 {
-            break;
-        }
-        std::io::Write::write_all(&mut out, &buffer[..n]).expect("write");
-        if total / (1 << 20) != (total + n) / (1 << 20) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        total += n;
-    }
-    assert_eq!((within(&mut child, Duration::from_secs(10)), total), (Some(0), LENGTH));
-    assert_eq!(hash_of(&copy), wanted);
-}
-
-fn hash_of(path: &std::path::Path) -> String {
-    let input = File::open(path).expect("open the copy");
-    let printed = std::process::Command::new("busybox").arg("sha256sum").stdin(input).output().expect("run sha256sum");
-    String::from_utf8_lossy(&printed.stdout).into_owned()
 }

@@ -25,6 +25,7 @@ mod console;
 mod control;
 mod devices;
 mod exec;
+mod exec_streams;
 mod hooks;
 mod lifecycle;
 mod mounts;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         console::cases(),
         control::cases(),
         exec::cases(),
+        exec_streams::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
