@@ -4,6 +4,7 @@ use crate::bundle::Bundle;
 use crate::case;
 use crate::case::Case;
 use crate::hostdelta::Snapshot;
+use crate::namespaces::with_user_namespace;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -36,6 +37,11 @@ pub fn cases() -> Vec<Case> {
         case!(a_remount_changes_the_file_system).except("crun", "hides what the kernel says"),
         case!(propagation_alone_changes_the_mount_that_is_there).ours("others want a type"),
         case!(a_mount_in_the_container_does_not_reach_the_host),
+        case!(no_mount_is_a_peer_of_the_host_s).except("crun", "1.8 cannot make user namespaces here"),
+        case!(a_mount_over_a_masked_file_or_a_node_does_not_reach_the_host)
+            .except("crun", "1.8 cannot make user namespaces here"),
+        case!(a_mount_of_the_host_below_the_root_stays_outside)
+            .except("runc", "1.1 cuts it off only where the rootfs is a mount of its own"),
         case!(a_mount_on_the_host_reaches_a_slave).except("crun", "its copy of the tree is made private before"),
         case!(masked_files_are_empty_and_masked_directories_too),
         case!(a_masked_path_that_is_absent_is_no_error),
@@ -314,6 +320,47 @@ fn a_mount_in_the_container_does_not_reach_the_host() {
     let mine = |text: &str| text.lines().filter(|line| line.contains(&bundle.id)).map(String::from).collect::<Vec<_>>();
     let after = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
     assert_eq!(mine(&before), mine(&after));
+}
+
+/// With masks, default devices and, in a user namespace, nodes of the host. The stage's root is shared, as systemd makes it.
+fn with_clones_of_the_host() -> [Bundle; 2] {
+    let masked = json!(["/proc/timer_list", "/proc/keys", "/proc/acpi"]);
+    [Bundle::new(), with_user_namespace()].map(|bundle| bundle.set("/linux/maskedPaths", masked.clone()))
+}
+
+fn no_mount_is_a_peer_of_the_host_s() {
+    for bundle in with_clones_of_the_host() {
+        let report = bundle.report(&[]);
+        let mounts = report["mounts"].as_array().expect("a list of mounts");
+        let shared: Vec<_> = mounts.iter().filter(|m| m["propagation"].as_str().is_some_and(|p| p.contains("shared"))).collect();
+        assert!(shared.is_empty(), "{shared:#?}");
+    }
+}
+
+fn a_mount_over_a_masked_file_or_a_node_does_not_reach_the_host() {
+    for bundle in with_clones_of_the_host() {
+        let before = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
+        let bundle = bundle.capabilities(&["CAP_SYS_ADMIN"]).sh(
+            "echo x > /tmp/f; mount --bind /tmp/f /proc/timer_list; mount --bind /tmp/f /proc/keys; mount --bind /tmp/f /dev/null;
+             mount --bind /tmp/f /dev/zero; echo mounted; sleep 1000",
+        );
+        let bundle = bundle.mount("/tmp", "tmpfs", "tmpfs", &["mode=1777"]);
+        let container = bundle.detach();
+        crate::bundle::eventually("mounted", || container.stdout().contains("mounted"));
+        let dev = |text: &str| text.lines().filter(|line| line.contains(" /dev/")).map(String::from).collect::<Vec<_>>();
+        assert_eq!(dev(&before), dev(&fs::read_to_string("/proc/self/mountinfo").expect("read the mounts")));
+    }
+}
+
+fn a_mount_of_the_host_below_the_root_stays_outside() {
+    let bundle = Bundle::new().sh("echo ready; while test -d /tmp; do sleep 0.01; done");
+    let below = bundle.rootfs().join("below");
+    fs::create_dir_all(&below).expect("make a directory");
+    let container = bundle.detach();
+    crate::bundle::eventually("ready", || container.stdout().contains("ready"));
+    let _mount = HostMount::new(&below);
+    let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", container.pid)).expect("read the container's mounts");
+    assert!(!mounts.contains(" /below "), "{mounts}");
 }
 
 fn a_mount_on_the_host_reaches_a_slave() {

@@ -173,7 +173,7 @@ pub enum Action {
     /// Open [`Plan::opens`] here, where the parent may not.
     Opens,
     /// Clone the rootfs onto itself and hold it.
-    Root(CString),
+    Root { path: CString, private: bool },
     /// Mount something in the root.
     Mount(Mount),
     /// Make a device node.

@@ -47,7 +47,9 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     if !context.host.privileged {
         steps.push(Step { field: String::new(), action: Action::Opens });
     }
-    steps.push(Step { field: "/root/path".into(), action: Action::Root(path) });
+    // Without a word for it the root is cut off, as in runc: mounts that the host makes below the rootfs stay outside.
+    let private = spec.linux.rootfs_propagation.is_empty();
+    steps.push(Step { field: "/root/path".into(), action: Action::Root { path, private } });
     Ok(())
 }
 
@@ -65,7 +67,8 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
     let mut add = |field: String, path: &str, mode: u32, dev: u64, uid: u32, gid: u32| -> Result<()> {
         let c_path = c_string(path, &format!("{field}/path"))?;
         let host = userns.then(|| {
-            let what = What::Tree(Tree { nofollow: true, ..Tree::default() });
+            // Private: what the container mounts over its node must not show on the host's.
+            let what = What::Tree(Tree { nofollow: true, propagation: vec![(libc::MS_PRIVATE, false)], ..Tree::default() });
             opens.push(Open { field: field.clone(), path: c_path.clone(), what });
             Slot(opens.len() - 1)
         });

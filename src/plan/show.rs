@@ -237,7 +237,9 @@ impl Action {
             Self::Propagation(attrs) => format!("make / r{}", propagation(attrs.propagation)),
             Self::PrivateParent(path) => format!("make the mount of {} private", path.to_string_lossy()),
             Self::Opens => "clone mounts".into(),
-            Self::Root(path) => format!("hold the rootfs {}", path.to_string_lossy()),
+            Self::Root { path, private } => {
+                format!("hold the rootfs {}{}", path.to_string_lossy(), if *private { ", private" } else { "" })
+            }
             Self::Mount(m) => mount_words(m),
             Self::Device(d) => {
                 let (major, minor) = (libc::major(d.dev), libc::minor(d.dev));
@@ -266,7 +268,9 @@ impl Action {
             Self::Hostname(name) => format!("set hostname {}", name.to_string_lossy()),
             Self::Domainname(name) => format!("set domainname {}", name.to_string_lossy()),
             Self::Umask(mask) => format!("set umask {mask:04o}"),
-            Self::Rlimit { resource, soft, hard } => format!("set resource limit {resource} to {soft}:{hard}"),
+            Self::Rlimit { resource, soft, hard } => {
+                format!("set {} to {soft}:{hard}", crate::config::values::rlimit_name(*resource))
+            }
             Self::Scheduler(a) => format!("set scheduling policy {} nice {} priority {}", a.policy, a.nice, a.priority),
             Self::Affinity(cpus) if cpus.iter().all(|w| *w == u64::MAX) => "run on all CPUs of the cpuset".into(),
             Self::Affinity(cpus) => format!("run on the CPUs {cpus:x?}"),

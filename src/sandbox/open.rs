@@ -39,6 +39,8 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
             if fs::kind(st.st_mode) != libc::S_IFCHR || st.st_rdev != libc::makedev(1, 3) {
                 return Err(Fail::refused("not the null device"));
             }
+            // A clone is a peer of the host's mount: what the container mounts over it would show on the host.
+            mount::mount_setattr(fd.as_fd(), c"", false, PRIVATE, None).call("mount_setattr")?;
             Ok(Opened::Fd(fd, false))
         }
         What::Tree(tree) => open_tree(entry, tree, userns),
@@ -46,6 +48,9 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
 }
 
 const NSFS_MAGIC: i64 = 0x6e73_6673;
+
+/// Cut off from every other mount.
+pub const PRIVATE: Attrs = Attrs { set: 0, clear: 0, propagation: libc::MS_PRIVATE };
 
 fn open_tree(entry: &Open, tree: &Tree, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail> {
     let fd = mount::open_tree(fs::cwd(), &entry.path, tree.recursive, tree.nofollow).call("open_tree")?;

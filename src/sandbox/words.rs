@@ -139,8 +139,9 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
         (Action::Rlimit { .. }, libc::EPERM) => {
             error.hint("raising a hard limit needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
+        // Not in the errno's own words: engines take those two for a program that may not be executed (exit status 126).
         (Action::OomScoreAdj(_), libc::EACCES | libc::EPERM) => {
-            error.hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
+            Error::new(error.step(), "the kernel refuses it").hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
         (Action::WriteProc { .. }, libc::ENOENT) => error.hint("this kernel, or this namespace, does not have the key"),
         (Action::Capabilities { .. } | Action::Bounding(_), libc::EPERM) => {

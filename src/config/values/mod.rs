@@ -8,7 +8,7 @@ mod process;
 mod signal;
 
 pub use kernel::{MemPolicy, ioprio, list, mask, memory_policy, personality, sched_attr};
-pub use process::{CapabilityMask, capabilities, environment, rlimit, user};
+pub use process::{CapabilityMask, capabilities, environment, rlimit, rlimit_name, user};
 pub use signal::signal;
 
 use crate::error::{Error, Result};

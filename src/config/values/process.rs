@@ -54,6 +54,12 @@ pub fn rlimit(name: &str) -> Result<u32> {
     find(RLIMITS, name, "resource limit")
 }
 
+/// The name of a resource limit's number, the number itself for others.
+pub fn rlimit_name(resource: u32) -> String {
+    let known = RLIMITS.iter().find(|(_, number)| *number == resource);
+    known.map_or_else(|| resource.to_string(), |(name, _)| (*name).to_owned())
+}
+
 /// Reads `UID` or `UID:GID` of `exec --user`.
 ///
 /// Numbers only, each written in one way: plain decimal, 0..=4294967294. No name is looked up, nothing wraps, nothing is

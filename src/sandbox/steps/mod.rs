@@ -38,7 +38,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
         Action::PrivateParent(path) => rootfs::private_parent(path),
         Action::Opens => open_all(child, plan),
-        Action::Root(path) => rootfs::root(child, path),
+        Action::Root { path, private } => rootfs::root(child, path, *private),
         Action::Mount(m) => mounts::mount(child, m),
         Action::Device(device) => rootfs::device(child, device),
         Action::Symlink { path, target, replace, only_if } => rootfs::symlink(child, path, target, *replace, only_if.as_deref()),

@@ -2,7 +2,7 @@
 
 use crate::plan::Device;
 use crate::sandbox::child::{Call, Child, Fail, Parent, leave};
-use crate::sandbox::open::look;
+use crate::sandbox::open::{PRIVATE, look};
 use crate::sys::inroot::{self, Make};
 use crate::sys::mount::{self, Attrs, attr};
 use crate::sys::{fs, tty};
@@ -12,9 +12,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Clones the rootfs tree and mounts it over itself: a mount point of our own, which pivot_root wants, and the last time
 /// that its path is looked up.
-pub(super) fn root(child: &mut Child, path: &CStr) -> Result<(), Fail> {
+pub(super) fn root(child: &mut Child, path: &CStr, private: bool) -> Result<(), Fail> {
     let place = fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
     let tree = mount::open_tree(place.as_fd(), c"", true, false).call("open_tree")?;
+    if private {
+        mount::mount_setattr(tree.as_fd(), c"", false, PRIVATE, None).call("mount_setattr")?;
+    }
     mount::move_mount(tree.as_fd(), place.as_fd()).call("move_mount")?;
     leave(place);
     child.root = Some(tree);
@@ -54,6 +57,7 @@ pub(super) fn device(child: &mut Child, device: &Device) -> Result<(), Fail> {
             if !is_device(node.as_fd(), device)? {
                 return Err(Fail::call("mknodat", Errno::EPERM));
             }
+            mount::mount_setattr(node.as_fd(), c"", false, PRIVATE, None).call("mount_setattr")?;
             return bind_node(root, &device.path, node.as_fd());
         }
         Err(e) => return Err(Fail::call("mknodat", e)),
