@@ -70,7 +70,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     mounts::plan(&context, &mut opens, &mut steps)?;
     rootfs::dev(&context, &mut opens, &mut steps)?;
     hooks_before_pivot(spec, request, &mut steps)?;
-    rootfs::enter(&context, request.no_pivot, &mut steps);
+    rootfs::enter(&context, request.no_pivot, &mut steps)?;
 
     let default = Process::default();
     let program = spec.process.as_ref().unwrap_or(&default);
@@ -191,11 +191,19 @@ fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, steps: &mut Vec<Step>)
     } else if !spec.linux.net_devices.is_empty() {
         steps.push(Step { field: "/linux/netDevices".into(), action: Action::Pause(Pause::Mounted) });
     }
-    child_hooks(spec, request, Stage::CreateContainer, "creating", steps)
+    child_hooks(spec, request, (Stage::CreateContainer, "creating"), &[], steps)
 }
 
 /// Hooks that run inside the container's namespaces.
-fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, steps: &mut Vec<Step>) -> Result<()> {
+///
+/// `environment` is that of those which name none: as runc has it, a startContainer hook then gets the program's.
+fn child_hooks(
+    spec: &Spec,
+    request: &Request<'_>,
+    (stage, status): (Stage, &str),
+    environment: &[CString],
+    steps: &mut Vec<Step>,
+) -> Result<()> {
     let none = crate::config::Hooks::default();
     let list = stage.of(spec.hooks.as_ref().unwrap_or(&none));
     if list.is_empty() {
@@ -208,7 +216,7 @@ fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, s
     let mut laid = Vec::new();
     for (n, hook) in list.iter().enumerate() {
         laid.push(ChildHook {
-            laid: Laid::new(stage, n, hook)?,
+            laid: Laid::new(stage, n, hook)?.or_environment(hook, environment),
             state: state.around_pid(),
             cwd: if reachable { Some(c_string(&bundle, "")?) } else { None },
         });
@@ -241,7 +249,7 @@ fn last(
     if program.args.is_empty() && !request.wait {
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
-    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
+    child_hooks(spec, request, (Stage::StartContainer, "created"), &env, steps)?;
     push(steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(steps, "/linux/seccomp", Action::Seccomp(filter));

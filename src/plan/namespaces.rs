@@ -26,6 +26,8 @@ pub struct Namespaces {
     pub maps: Option<Maps>,
     /// The child forks once more: its pid is told in a message.
     pub forks: bool,
+    /// The user namespace that is joined by path.
+    pub joined_user: Option<Slot>,
     /// All kinds that are the container's own, new or by path.
     pub own: u64,
     /// All kinds that are new.
@@ -99,6 +101,9 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
                 path: c_string(&entry.path, &format!("{field}/path"))?,
                 what: What::Namespace(kind),
             });
+            if kind == flags::NEWUSER {
+                ns.joined_user = Some(slot);
+            }
             joined.push((kind, slot, field));
         }
     }

@@ -8,7 +8,7 @@ use super::{verify, words};
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Pause, Plan, What};
+use crate::plan::{Action, Idmap, Pause, Plan, Slot, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fs, process, shared::Word};
@@ -149,6 +149,10 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
         }
         let userns = match tree.and_then(|t| t.idmap.as_ref()) {
             None => None,
+            Some(Idmap { joined: Some(Slot(joined)), .. }) => match slots.get(*joined) {
+                Some(Opened::Fd(userns, _)) => Some(userns.as_fd()),
+                _ => None,
+            },
             Some(map) => {
                 let known = maps.iter().position(|(u, g, _)| (u, g) == (&map.uids, &map.gids));
                 let at = match known {
@@ -164,7 +168,8 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
                 maps.get(at).map(|(_, _, fd)| fd.as_fd())
             }
         };
-        slots.push(open::open(entry, userns).map_err(word)?);
+        let opened = open::open(entry, userns).map_err(word)?;
+        slots.push(opened);
     }
     Ok(slots)
 }
