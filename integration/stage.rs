@@ -43,6 +43,11 @@ pub fn vm_only() -> bool {
     std::env::var_os("ONGGI_VM").is_some_and(|value| value == "only")
 }
 
+/// Whether this is the process that nothing is set up in yet.
+pub fn is_outer() -> bool {
+    std::env::var_os(ROLE).is_none()
+}
+
 /// Returns in the process that is to run the tests, with everything set up, the mounts by the function; ends all others.
 pub fn enter(mount_all: fn() -> nix::Result<()>) {
     match std::env::var(ROLE).as_deref() {

@@ -11,7 +11,7 @@ pub struct Case {
     engine: &'static str,
     name: &'static str,
     covers: &'static str,
-    run: fn(&Here),
+    run: Box<dyn Fn(&Here) + Send>,
     needs: Vec<Need>,
     except: Vec<(&'static str, &'static str)>,
     long: bool,
@@ -37,8 +37,14 @@ pub enum Need {
 static TURN: RwLock<()> = RwLock::new(());
 
 impl Case {
-    /// `covers` is one line for readers of the list.
-    pub fn new(engine: &'static str, name: &'static str, covers: &'static str, run: fn(&Here)) -> Case {
+    /// `covers` is one line for readers of the list. What the function returns is of no interest.
+    pub fn new<T>(
+        engine: &'static str,
+        name: &'static str,
+        covers: &'static str,
+        run: impl Fn(&Here) -> T + Send + 'static,
+    ) -> Case {
+        let run = Box::new(move |here: &Here| drop(run(here)));
         Case { engine, name, covers, run, needs: Vec::new(), except: Vec::new(), long: false, alone: false }
     }
 

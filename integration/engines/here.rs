@@ -43,9 +43,12 @@ impl Here {
 
     /// The same for at most so many seconds.
     pub fn sh_within(&self, seconds: u32, script: &str) -> Ran {
-        let (stdout, stderr) = (self.dir.join("stdout"), self.dir.join("stderr"));
+        let [text, stdout, stderr] = ["script", "stdout", "stderr"].map(|name| self.dir.join(name));
+        // Not as an argument, where a search for a process by its arguments would find it.
+        fs::write(&text, format!("set -euo pipefail\n{PRELUDE}\n{script}\n")).expect("write the script");
         let status = Command::new("timeout")
-            .args(["-k", "5", &seconds.to_string(), "bash", "-euo", "pipefail", "-c", &format!("{PRELUDE}\n{script}")])
+            .args(["-k", "5", &seconds.to_string(), "bash"])
+            .arg(&text)
             .env_clear()
             .envs(system::environment())
             .env("NAME", &self.name)

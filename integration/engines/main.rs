@@ -11,10 +11,12 @@
 //! `--list` tells what each case covers. What the host lacks makes a case ignored, with the reason; `--ignored` runs it all
 //! the same. Whoever calls this by the name `strip` gets a runtime that takes limits out of `config.json`: see `strip`.
 
+mod bpf;
 mod case;
 mod daemons;
 mod here;
 mod image;
+mod leaks;
 #[path = "../stage.rs"]
 #[allow(dead_code)]
 mod stage;

@@ -25,9 +25,11 @@ eventually() {
     "$@"
 }
 
-# terminal COMMAND: in a terminal of 33 rows and 99 columns.
+# terminal COMMAND: in a terminal of 33 rows and 99 columns, whose input never ends.
 terminal() {
-    SHELL=/bin/bash script -qec "stty rows 33 cols 99; $(declare -f task); $1" /dev/null
+    local input=$DIR/input
+    [ -e "$input" ] || mkfifo "$input"
+    SHELL=/bin/bash script -qec "stty rows 33 cols 99; $(declare -f task); $1" /dev/null <>"$input"
 }
 
 # status COMMAND...: prints its exit status, whatever it is.

@@ -41,7 +41,9 @@ pub fn enter() {
         install(Path::new("/"));
     } else {
         // Built if need be while there is a network; asked for again inside.
-        tree();
+        if stage::is_outer() {
+            tree();
+        }
         stage::enter(make);
     }
     daemons::prepare();
@@ -207,14 +209,17 @@ impl Binaries {
         Binaries { runtime: read(&path), tests: read(Path::new("/proc/self/exe")) }
     }
 
-    /// Puts them below `root`, and takes away every other runtime, so that no engine can pick one by itself.
+    /// Puts them below `root`, also by the name that engines look for when they were told nothing, and takes away every
+    /// other runtime, so that none can pick one by itself.
     fn install(&self, root: &Path) {
         for other in ["usr/sbin/runc", "usr/bin/runc", "usr/bin/crun", "usr/sbin/crun"] {
             let _ = fs::remove_file(root.join(other));
         }
         let bin = root.join(BIN.trim_start_matches('/'));
         fs::create_dir_all(&bin).expect("make a directory");
-        let _ = symlink(runtime_name(), bin.join(TARGET));
+        for link in [TARGET, "runc"].into_iter().filter(|link| *link != runtime_name()) {
+            let _ = symlink(runtime_name(), bin.join(link));
+        }
         for (name, program) in [(runtime_name().as_str(), &self.runtime), ("strip", &self.tests)] {
             let path = bin.join(name);
             fs::write(&path, program).expect("install a program");
