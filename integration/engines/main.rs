@@ -25,6 +25,7 @@ mod system;
 
 mod buildah;
 mod containerd;
+mod cri;
 mod docker;
 mod podman;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     if name.rsplit('/').next() == Some("strip") {
         return strip::main();
     }
-    let cases = [containerd::cases(), docker::cases(), podman::cases(), buildah::cases()];
+    let cases = [containerd::cases(), cri::cases(), docker::cases(), podman::cases(), buildah::cases()];
     let mut arguments = libtest_mimic::Arguments::from_args();
     if arguments.list && arguments.format.is_none() {
         cases.iter().flatten().for_each(|case| println!("{case}"));
