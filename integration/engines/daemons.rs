@@ -132,6 +132,8 @@ fn start(program: &str, arguments: &[&str], asked: &str) {
         assert!(ended.is_none() && Instant::now() < until, "{program} does not come up:\n{}", log());
         sleep(Duration::from_millis(50));
     }
+    // It goes with the system; should it end before, it is not to stay as a zombie.
+    std::thread::spawn(move || daemon.wait());
 }
 
 fn sh(script: &str) {

@@ -5,7 +5,8 @@
 //! ONGGI_ENGINES=quick       leaves out what is marked as long
 //! ONGGI_CGROUPS=systemd     the engines are told to let systemd make the cgroups; else they do it themselves
 //! ONGGI_TREE=DIRECTORY      the system, as a directory (default: made by vm/image)
-//! ONGGI_VM=all              this is the virtual machine, which is that system already (set by engines/run)
+//! ONGGI_VM=all              this is the virtual machine, which is that system already (set by engines/run); `only` leaves
+//!                           out what needs nothing but such a system
 //! ```
 //!
 //! `--list` tells what each case covers. What the host lacks makes a case ignored, with the reason; `--ignored` runs it all
@@ -18,6 +19,7 @@ mod here;
 mod image;
 mod leaks;
 #[path = "../stage.rs"]
+// Part of another program, which needs all of it.
 #[allow(dead_code)]
 mod stage;
 mod strip;
