@@ -96,6 +96,18 @@ fn life() -> Vec<Case> {
                 ctr container rm $NAME")
                 .ok()
         }),
+        case("daemon_restart", "containerd goes and comes back: the task has run on, and can be used", |here| {
+            here.sh("task $NAME -d -- sleep 1000
+                kill $(pidof containerd); eventually eval '! pidof containerd'
+                setsid containerd >>/var/log/engines/containerd 2>&1 &
+                eventually ctr version
+                ctr task ls | grep \"^$NAME \"
+                ctr task exec --exec-id a $NAME echo still there
+                ctr task rm -f $NAME; ctr container rm $NAME")
+                .ok()
+                .prints("RUNNING\nstill there")
+        })
+        .alone(),
         case("pause", "a paused task stands still, takes no exec, and goes on", |here| {
             here.sh("task $NAME -d --log-uri file://$DIR/log -- sh -c 'while :; do echo tick; sleep 0.02; done'
                 eventually grep tick $DIR/log

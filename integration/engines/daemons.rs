@@ -71,7 +71,11 @@ SystemdCgroup = {systemd}
 fn docker_config() -> String {
     let driver = format!("native.cgroupdriver={}", system::driver());
     let runtimes = json!({HANDLER: {"path": system::runtime_path()}});
-    json!({"runtimes": runtimes, "default-runtime": HANDLER, "exec-opts": [driver], "storage-driver": "overlay2"}).to_string()
+    json!({
+        "runtimes": runtimes, "default-runtime": HANDLER, "exec-opts": [driver], "storage-driver": "overlay2",
+        // For checkpoints.
+        "experimental": true})
+    .to_string()
 }
 
 /// What Podman and Buildah are told. Where limits cannot be had they must not ask for any by themselves.

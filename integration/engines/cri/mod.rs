@@ -20,6 +20,9 @@ pub fn cases() -> Vec<Case> {
     vec![
         case("pod", "a pod with one container: its life, exit code, log; nothing left", life),
         case("exec_sync", "commands in a running container: both streams, exit code, fifty in a row", exec_sync),
+        case("exec_sync_timeout", "a command that takes too long is killed, and only that", exec_sync_timeout),
+        case("target_pid", "a container that joins the PID namespace of another, as debug containers do", target_pid),
+        case("seccomp_localhost", "a seccomp profile from the node", seccomp_localhost),
         case("stop", "stopped in time by SIGTERM, and by SIGKILL after it", stop),
         case("missing_program", "a container that cannot start says so in runc's words", missing_program),
         case("restart", "a container ends and the next attempt takes its place in the pod", restart),
@@ -99,6 +102,39 @@ fn exec_sync(here: &Here) {
     let missing = call("ExecSync", &Message::new().text(1, &container.id).texts(2, &["nosuch"]));
     let error = missing.err().expect("an error");
     assert!(error.contains("executable file not found in $PATH"), "{error}");
+}
+
+fn exec_sync_timeout(here: &Here) {
+    let pod = Pod::run(here, Message::new());
+    let container = sleeper(&pod);
+    let request = Message::new().text(1, &container.id).texts(2, &["sleep", "4737"]).number(3, 1);
+    let error = call("ExecSync", &request).err().expect("an error");
+    assert!(error.contains("timeout"), "{error}");
+    here.sh("eventually eval '! pgrep -f \"sleep 473[7]\"'").ok();
+    assert_eq!(container.sh("echo up").stdout, "up\n");
+}
+
+fn target_pid(here: &Here) {
+    let pod = Pod::run(here, Message::new());
+    // NamespaceMode: 1 is the container's own, 3 that of the one named.
+    let own = |config| secured(config, Message::new().message(3, Message::new().number(2, 1)));
+    let target = pod.container("target", &["sleep", "4739"], own);
+    let joins = |config| secured(config, Message::new().message(3, Message::new().number(2, 3).text(4, &target.id)));
+    let debug = pod.container("debug", &["sleep", "infinity"], joins);
+    assert!(debug.sh("ps").stdout.contains("    1 root     sleep 4739"), "{}", debug.sh("ps").stdout);
+    debug.stop(0);
+    assert_eq!(target.status().0, RUNNING);
+}
+
+fn seccomp_localhost(here: &Here) {
+    let profile = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]}"#;
+    let path = here.dir.join("profile.json");
+    std::fs::write(&path, profile).expect("write a profile");
+    let pod = Pod::run(here, Message::new());
+    let localhost = Message::new().number(1, 2).text(2, &path.display().to_string());
+    let container =
+        pod.container("filtered", &["sleep", "infinity"], |config| secured(config, Message::new().message(15, localhost)));
+    assert!(container.sh("mkdir /made").stderr.contains("No space left on device"));
 }
 
 fn stop(here: &Here) {

@@ -25,6 +25,13 @@ pub fn cases() -> Vec<Case> {
                 .prints_just("67108864\n33554432\n33554432\n20\n50000 100000\n0")
         })
         .needs(Need::Controllers),
+        case("limits_io", "a limit on reading from a disk is in io.max", |here| {
+            here.sh("disk=/dev/$(lsblk -ndo NAME | head -1)
+                docker run --rm --network none --device-read-bps $disk:1mb box cat /sys/fs/cgroup/io.max")
+                .ok()
+                .prints("rbps=1048576")
+        })
+        .needs(Need::Controllers),
         case("update", "docker update of a running container changes what it names and nothing else", |here| {
             here.sh("docker run -d --name $NAME --network none -m 64m --memory-swap 64m --pids-limit 20 box
                 docker update --memory 96m --memory-swap 96m $NAME
