@@ -70,7 +70,11 @@ SystemdCgroup = {systemd}
 
 fn docker_config() -> String {
     let driver = format!("native.cgroupdriver={}", system::driver());
-    let runtimes = json!({HANDLER: {"path": system::runtime_path()}});
+    let runtimes = json!({
+        HANDLER: {"path": system::runtime_path()},
+        // Docker writes a script around it for these.
+        "with-arguments": {"path": system::runtime_path(), "runtimeArgs": ["--debug"]},
+    });
     json!({
         "runtimes": runtimes, "default-runtime": HANDLER, "exec-opts": [driver], "storage-driver": "overlay2",
         // For checkpoints.

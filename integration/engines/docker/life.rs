@@ -267,6 +267,12 @@ fn upkeep() -> Vec<Case> {
                 .ok()
                 .prints("/made")
         }),
+        case("runtimes", "a runtime with arguments of its own; the daemon has asked for features", |here| {
+            here.sh("docker run --rm --network none --runtime with-arguments box echo wrapped
+                docker info --format '{{json .Runtimes.tested}}' | jq -r '.status | .[]' | jq .ociVersionMin")
+                .ok()
+                .prints("wrapped\n\"1.0.0\"")
+        }),
         case("many_at_once", "eight containers started at the same time", |here| {
             here.sh("for i in 1 2 3 4 5 6 7 8; do docker run --rm --network none box echo up >$DIR/$i & done; wait
                 cat $DIR/[1-8] | grep -c up")
