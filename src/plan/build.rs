@@ -5,7 +5,7 @@ use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
 use super::{Action, ChildHook, Pause, Plan, Step, c_string, rootfs};
-use crate::cgroup::Setup;
+use crate::cgroup::{Driver, Setup};
 use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::hooks::{Laid, Stage};
@@ -30,8 +30,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets (`--preserve-fds`, LISTEN_FDS).
     pub preserve: u32,
-    /// The container gets a cgroup of its own (not with `--cgroup-manager disabled`).
-    pub cgroup: bool,
+    /// Who makes the container's cgroup.
+    pub driver: Driver,
     /// Entries for the program's environment (LISTEN_FDS).
     pub environment: Vec<String>,
 }
@@ -49,10 +49,15 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let mut steps = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 
+    let placed = matches!(request.driver, Driver::Systemd(_));
+    if placed {
+        // First: a fork of it, and what it charges, are in the cgroup too.
+        push(&mut steps, "/linux/cgroupsPath", Action::Pause(Pause::Placed));
+    }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
     let mut early = Vec::new();
-    let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    let namespaces = namespaces::plan(spec, host, placed, &mut opens, &mut early)?;
     // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
     // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
     let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
@@ -85,10 +90,17 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
     let owner = mounts::cgroup_owner(&context);
-    let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
+    let rights = host.cgroups();
+    let cgroup = match request.driver {
+        Driver::Cgroupfs => Setup::plan(&spec.linux, request.id, owner, &rights)?,
+        Driver::Systemd(instance) => {
+            Some(Setup::plan_unit((&spec.linux, &spec.annotations), request.id, owner, &rights, instance)?)
+        }
+        Driver::Disabled => None,
+    };
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
-    if !request.cgroup && spec.linux.resources.is_some() {
+    if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
         warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
     }
     let (from_outside, steps) = part_from_outside(steps, &namespaces, host);

@@ -130,6 +130,8 @@ pub struct Idmap {
 /// Where the child waits for the parent. The parent walks the same list, so both agree by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
+    /// Until the parent has had it moved into its cgroup by systemd, and has set the limits there.
+    Placed,
     /// Until the parent has written the id maps.
     Mapped,
     /// Says that the mounts are there; until the parent has run the prestart and createRuntime hooks and moved devices.

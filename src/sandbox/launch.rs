@@ -26,6 +26,8 @@ pub struct Equipment<'a> {
     pub fifos: Option<(OwnedFd, OwnedFd)>,
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY): init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
+    /// Moves the child into its cgroup where the clone did not, at [`Pause::Placed`].
+    pub place: Option<&'a dyn Fn(i32) -> Result<()>>,
     /// The container's init, for [`What::Init`].
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
@@ -82,6 +84,13 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     {
         side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
     }
+    let mut place = equipment.place;
+    if place.is_some() && matches!(side, Err(Errno::EACCES)) {
+        // A user may not move a process out of a cgroup that is not the user's: systemd may.
+        side = clone::clone3(plan.namespaces.clone, None, false);
+    } else if dir.is_some() {
+        place = None;
+    }
     let cloned = match side {
         Err(e) => Err(refused(&plan, equipment.cgroup, e)),
         Ok(Side::Child) => {
@@ -96,7 +105,9 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     given.slots.clear();
     drop(given);
     let mut launched = Launched { plan, pid, pidfd, channel: ours, listener };
-    if let Err(e) = back.and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps()) {
+    if let Err(e) =
+        back.and_then(|()| launched.place(place)).and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps())
+    {
         launched.kill();
         return Err(e);
     }
@@ -346,6 +357,17 @@ impl Launched {
             }
         }
         Ok(())
+    }
+
+    /// Lets the child go on in its cgroup.
+    fn place(&self, place: Option<&dyn Fn(i32) -> Result<()>>) -> Result<()> {
+        if !self.pauses_at(Pause::Placed) {
+            return Ok(());
+        }
+        if let Some(place) = place {
+            place(self.pid)?;
+        }
+        self.go_on()
     }
 
     fn write_maps(&self) -> Result<()> {
