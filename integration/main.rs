@@ -23,6 +23,7 @@ mod bad_input;
 mod budget;
 mod console;
 mod control;
+mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         control::cases(),
         exec::cases(),
         exec_streams::cases(),
+        delegation::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),

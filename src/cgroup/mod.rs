@@ -5,6 +5,7 @@
 //! descriptor, so that a path that is removed and made anew meanwhile is not taken for ours.
 
 mod create;
+mod delegation;
 pub mod devices;
 mod files;
 mod hierarchy;
@@ -15,6 +16,7 @@ mod setup;
 mod statistics;
 mod tree;
 
+pub use delegation::{Delegation, Denied};
 pub use hierarchy::Hierarchy;
 pub use setup::{Rights, Setup};
 pub use statistics::{Statistics, Watch};

@@ -47,7 +47,8 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
 
     let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring: record.keyring, preserve: args.preserve_fds };
     let start = |e: Error| e.context("unable to start container process");
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
+    let host = Host::probe(&bundle.spec)?;
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
@@ -56,6 +57,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let fallback = || init_cgroup(record.pid);
     equipment.cgroup = cgroup.as_ref();
     equipment.fallback = if args.cgroup.is_none() { Some(&fallback) } else { None };
+    equipment.may_stay_outside = args.cgroup.is_none() && (host.nested || !host.privileged);
     equipment.init = Some(init);
 
     // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then
@@ -194,7 +196,7 @@ fn cgroup(record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else {
         return match below {
             None => Ok(None),
-            Some(_) => Err(Error::new("--cgroup", "the container has no cgroup of its own")),
+            Some(_) => Err(super::no_cgroup("--cgroup")),
         };
     };
     let cgroup = Cgroup::open(path)?.ok_or_else(|| Error::exact("cannot exec in a stopped container"))?;

@@ -84,7 +84,8 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
-    let owner = mounts::cgroup_owner(&context);
+    // Somebody who is not root can give nothing away, and what they have made is theirs already.
+    let owner = mounts::cgroup_owner(&context).filter(|_| host.privileged);
     let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 

@@ -26,6 +26,9 @@ pub struct Equipment<'a> {
     pub fifos: Option<(OwnedFd, OwnedFd)>,
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY): init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
+    /// Where `cgroup` may not be entered (EACCES: an ordinary user who calls from a cgroup that was not delegated), the child
+    /// stays in the caller's, as with runc, and a warning says so.
+    pub may_stay_outside: bool,
     /// The container's init, for [`What::Init`].
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
@@ -82,6 +85,15 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     {
         side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
     }
+    if let (Err(Errno::EOPNOTSUPP), Some(cgroup)) = (&side, equipment.cgroup)
+        && cgroup.become_threaded()
+    {
+        side = clone::clone3(plan.namespaces.clone, dir, false);
+    }
+    let outside = matches!(side, Err(Errno::EACCES)) && equipment.may_stay_outside && dir.is_some();
+    if outside {
+        side = clone::clone3(plan.namespaces.clone, None, false);
+    }
     let cloned = match side {
         Err(e) => Err(refused(&plan, equipment.cgroup, e)),
         Ok(Side::Child) => {
@@ -92,6 +104,11 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         Ok(Side::Parent(pid, pidfd)) => Ok((pid, pidfd)),
     };
     let back = around.leave();
+    if outside && cloned.is_ok() {
+        crate::log::warn(
+            "the process is not in the container's cgroup, which cannot be entered from the caller's: no limit applies to it",
+        );
+    }
     let (pid, pidfd) = cloned?;
     given.slots.clear();
     drop(given);
@@ -106,8 +123,12 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
 /// Words a clone that failed.
 fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
     let error = match (errno, cgroup) {
-        (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV, Some(cgroup)) => return cgroup.refused_entry("clone3", errno),
-        _ => Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces"),
+        // The security module of a new user namespace answers with the same.
+        (Errno::EACCES, Some(_)) if crate::idmap::why_no_user_namespace(errno).is_some() => refused_clone(errno),
+        (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV | Errno::EACCES, Some(cgroup)) => {
+            return cgroup.refused_entry("clone3", errno);
+        }
+        _ => refused_clone(errno),
     };
     if plan.namespaces.clone & flags::NEWUSER != 0
         && let Some(why) = crate::idmap::why_no_user_namespace(errno)
@@ -119,6 +140,10 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
         Errno::ENOSPC | Errno::EUSERS => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
         _ => error,
     }
+}
+
+fn refused_clone(errno: Errno) -> Error {
+    Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces")
 }
 
 /// Opens the plan's list, or leaves that to the child, which then opens all but the namespaces.
