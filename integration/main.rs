@@ -31,6 +31,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod nested;
 mod process;
 mod program;
 mod resources;
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
+        nested::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),

@@ -220,7 +220,10 @@ impl Place<'_> {
                 error
                     .hint(by.map_or("cgroup.max.descendants or cgroup.max.depth is reached".into(), |(p, w)| format!("{p}: {w}")))
             }
-            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+            Errno::EROFS => error.hint(
+                "its mount is read-only, as in a container: mount it writable there, or do without limits (--cgroup-manager disabled)",
+            ),
+            Errno::EACCES | Errno::EPERM => {
                 error.hint("making cgroups there needs root, or a delegated cgroup (systemd: Delegate=yes)")
             }
             _ => error,

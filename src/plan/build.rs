@@ -300,7 +300,9 @@ pub(super) fn become_program(
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     let sets = process::capabilities(program, warnings);
-    process::identity(program, sets, host, groups(spec, host), steps)?;
+    // Whoever makes or enters a user namespace has them all there.
+    let held = if namespaces.has(flags::NEWUSER) || !host.privileged { u64::MAX } else { host.permitted };
+    process::identity(program, sets, held, groups(spec, host), steps)?;
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }

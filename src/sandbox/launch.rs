@@ -401,7 +401,16 @@ impl Launched {
     }
 
     fn failed(&self, report: &Report) -> Error {
-        words::of_step(&self.plan, report)
+        let error = words::of_step(&self.plan, report);
+        // A module takes the capabilities from a user namespace that it lets be made: any step can fail of that.
+        let refused = matches!(report.value, libc::EPERM | libc::EACCES) && self.plan.namespaces.maps.is_some();
+        if !refused || !error.hint_text().is_empty() || nix::unistd::geteuid().is_root() {
+            return error;
+        }
+        match crate::idmap::why_it_is_powerless() {
+            Some(why) => error.hint(why),
+            None => error,
+        }
     }
 
     /// The child is gone without a word.
