@@ -23,6 +23,8 @@ pub fn cases() -> Vec<Case> {
         case!(what_cannot_be_mounted_is_the_outer_one_s).ours("others fail"),
         case!(in_a_container_of_an_ordinary_user_s).ours("others fail"),
         case!(three_deep).ours("others fail"),
+        case!(root_of_a_user_namespace_executes_and_shares).except("crun", "1.8 wants newuidmap"),
+        case!(root_of_a_user_namespace_makes_time_and_user_namespaces).ours("runc 1.1 and crun 1.8 lack it"),
     ]
 }
 
@@ -185,4 +187,43 @@ fn three_deep() {
     fs::create_dir(outer.rootfs().join("innermost")).expect("make a mount point");
     let outer = outer.mount("/innermost", "bind", &innermost.dir().display().to_string(), &["rbind"]);
     says(&outer.run(), "lo\nin 1");
+}
+
+/// A script as root of a user namespace of the user's, as rootless engines work: `$R` is the runtime with its global flags, `$0`
+/// the bundle's id.
+fn as_engine(bundle: &Bundle, script: &str) -> Output {
+    bundle.write();
+    let user = as_user(&bundle.command(["-"]));
+    let mut words: Vec<String> = user.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+    words.pop();
+    let program = words.split_off(3).join(" ");
+    let mut command = std::process::Command::new("setpriv");
+    command.args(words).args(["unshare", "-Urm", "sh", "-ec", script, &bundle.id]);
+    command.env("R", program).env_remove("XDG_RUNTIME_DIR").current_dir(bundle.dir());
+    bundle.finish(command)
+}
+
+/// The namespaces that it came from belong to one above: nobody who leaves them can come back.
+fn root_of_a_user_namespace_executes_and_shares() {
+    let bundle = for_nested(of_user()).args(["sleep", "1000"]);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array().expect("a list");
+    let without_user: Vec<_> = namespaces.iter().filter(|namespace| namespace["type"] != "user").cloned().collect();
+    let bundle =
+        bundle.set("/linux/namespaces", without_user).set("/linux/uidMappings", json!([])).set("/linux/gidMappings", json!([]));
+    let script = r#"
+        $R run -d --pid-file pid "$0" </dev/null >/dev/null 2>&1
+        $R exec "$0" sh -c 'echo exec $(ls /proc/1/exe >/dev/null && cat /proc/1/comm)'
+        sed "s|\"type\": *\"pid\"|\"type\":\"pid\",\"path\":\"/proc/$(cat pid)/ns/pid\"|; s|\"1000\"|\"0\"|" config.json >other
+        mkdir other.d && mv other other.d/config.json && ln -s ../rootfs other.d/rootfs
+        $R run -b other.d "$0-2" && echo shared
+        $R delete --force "$0"
+    "#;
+    says(&as_engine(&bundle, script), "exec sleep\nshared");
+}
+
+fn root_of_a_user_namespace_makes_time_and_user_namespaces() {
+    let bundle = for_nested(of_user()).namespace("time").set("/linux/timeOffsets", json!({"boottime": {"secs": 77}}));
+    let bundle =
+        bundle.sh("grep -o '[a-z]* *77' /proc/self/timens_offsets | tr -s ' '; cat /proc/self/uid_map | tr -s ' '; echo $$");
+    says(&as_engine(&bundle, r#"$R run "$0""#), "boottime 77\n 0 0 1\n1");
 }
