@@ -47,7 +47,8 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
 
     let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring: record.keyring, preserve: args.preserve_fds };
     let start = |e: Error| e.context("unable to start container process");
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
+    let plan =
+        plan::compile_exec(&bundle.spec, &process, &request, &Host::probe_for(&bundle.spec, Some(&process))?).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }

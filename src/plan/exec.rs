@@ -5,7 +5,8 @@
 //! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
 //! (an unprivileged user's container), the child enters all and forks once more.
 
-use super::build::{arguments, become_program, is_set_from_outside, labels_not_yet, part_from_outside};
+use super::build::{arguments, become_program, is_set_from_outside, part_from_outside};
+use super::labels;
 use super::namespaces::{self, Namespaces};
 use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
 use crate::config::{Capabilities, Process, Spec, check, values};
@@ -73,7 +74,6 @@ pub fn add_capabilities(process: &mut Process, names: &[String]) {
 /// Everything that can be refused from the process, the container's configuration and the facts of the host alone.
 pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Plan> {
     check::process(program).map_err(|e| e.under("/process"))?;
-    labels_not_yet(program)?;
     let mut steps = Vec::new();
     let mut warnings = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
@@ -83,15 +83,19 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = enter(spec, request, host, &mut early);
-    if let Some(n) = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj) {
-        if !is_set_from_outside(&namespaces, host) {
-            push(&mut steps, "/process/oomScoreAdj", Action::OpenProc);
-        }
+    let adjust = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj);
+    let adjusts = adjust.filter(|_| !is_set_from_outside(&namespaces, host)).map(|_| "/process/oomScoreAdj");
+    // While /proc is still the host's.
+    if let Some(field) = labels::field(program, host).or(adjusts) {
+        push(&mut steps, field, Action::OpenProc);
+    }
+    if let Some(n) = adjust {
         push(&mut steps, "/process/oomScoreAdj", Action::OomScoreAdj(c_string(&n.to_string(), "")?));
     }
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if request.keyring {
+        steps.extend(labels::key(program, host)?);
         // It is there by now: the name finds it.
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
@@ -102,6 +106,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         push(&mut steps, "/process/terminal", action);
     }
     let affinity = affinity(program, &mut steps)?;
+    steps.extend(labels::apparmor(program, host)?);
     let (envp, late) = become_program(spec, &[], host, &namespaces, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
     push(&mut steps, "", Action::CloseFrom(3 + request.preserve));

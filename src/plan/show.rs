@@ -188,7 +188,10 @@ fn mount_words(m: &Mount) -> String {
     let target = m.target.to_string_lossy();
     match &m.source {
         Source::Tree(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
-        Source::Filesystem(fs) => format!("mount {}{}", fs.kind.to_string_lossy(), filesystem_words(fs, &target)),
+        Source::Filesystem(fs) => {
+            let label = m.label.iter().map(|label| format!(" labelled {}", label.to_string_lossy())).collect::<String>();
+            format!("mount {}{}{label}", fs.kind.to_string_lossy(), filesystem_words(fs, &target))
+        }
         Source::Remount(Remount { attrs, recursive_attrs, propagation, parameters }) => {
             let mut out = format!("remount {target}");
             attrs_words(&mut out, "r", *recursive_attrs);
@@ -233,6 +236,12 @@ impl Action {
             Self::WriteProc { path, value } => {
                 format!("write {} to /proc/{}", value.to_string_lossy().escape_default(), path.to_string_lossy())
             }
+            // In quotes as Podman looks for them: it tells errors of labels from others so.
+            Self::KeyLabel(label) => format!("write SELinux label {} to `/proc/self/attr/keycreate`", label.to_string_lossy()),
+            Self::ExecProfile { profile, .. } => {
+                format!("write AppArmor profile {} to `/proc/self/attr/apparmor/exec`", profile.to_string_lossy())
+            }
+            Self::ExecLabel(label) => format!("write SELinux label {} to `/proc/self/attr/exec`", label.to_string_lossy()),
             Self::Loopback => "bring lo up".into(),
             Self::Propagation(attrs) => format!("make / r{}", propagation(attrs.propagation)),
             Self::PrivateParent(path) => format!("make the mount of {} private", path.to_string_lossy()),
@@ -263,7 +272,10 @@ impl Action {
                 format!("make the rootfs {}{}", if *recursive { "r" } else { "" }, propagation(attrs.propagation))
             }
             Self::ReadonlyRoot => "make the rootfs read-only".into(),
-            Self::Mask(path) => format!("mask {}", path.to_string_lossy()),
+            Self::Mask { path, label: None } => format!("mask {}", path.to_string_lossy()),
+            Self::Mask { path, label: Some((key, label)) } => {
+                format!("mask {} {}={}", path.to_string_lossy(), key.to_string_lossy(), label.to_string_lossy())
+            }
             Self::Readonly(path) => format!("make {} read-only", path.to_string_lossy()),
             Self::Hostname(name) => format!("set hostname {}", name.to_string_lossy()),
             Self::Domainname(name) => format!("set domainname {}", name.to_string_lossy()),

@@ -129,6 +129,9 @@ fn syscall(report: &Report) -> &'static str {
     CALLS.iter().chain(&MORE_CALLS).find(|c| **c == name).copied().unwrap_or("")
 }
 
+/// How runc begins every error of a profile.
+const APPARMOR: &str = "apparmor failed to apply profile";
+
 /// What a reader can do, where the cause is known.
 pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
     match (action, errno) {
@@ -144,6 +147,18 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
             Error::new(error.step(), "the kernel refuses it").hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
         (Action::WriteProc { .. }, libc::ENOENT) => error.hint("this kernel, or this namespace, does not have the key"),
+        // As with the score above: for Podman those words would be a program that is not there.
+        (Action::ExecProfile { .. }, libc::ENOENT) => Error::new(error.step(), "the profile is not loaded")
+            .context(APPARMOR)
+            .hint("load it with apparmor_parser -r; /sys/kernel/security/apparmor/profiles lists those that are"),
+        (Action::ExecProfile { .. }, libc::EACCES | libc::EPERM) => {
+            error.context(APPARMOR).hint("the profile that the runtime itself runs under does not allow the change")
+        }
+        (Action::ExecProfile { .. }, _) => error.context(APPARMOR),
+        (Action::ExecLabel(_) | Action::KeyLabel(_), libc::EINVAL) => error.hint("the policy that is loaded has no such label"),
+        (Action::ExecLabel(_) | Action::KeyLabel(_), libc::EACCES) => {
+            error.hint("the policy does not allow it to the label that the runtime itself has")
+        }
         (Action::Capabilities { .. } | Action::Bounding(_), libc::EPERM) => {
             error.hint("the runtime itself lacks a capability that is asked for")
         }

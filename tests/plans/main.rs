@@ -106,6 +106,8 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "no cgroup2" => host.hierarchy = None,
             "ignored signals" => host.ignored_signals = vec![13, 17],
             "oom_score_adj 100" => host.oom_score_adj = Some(100),
+            "with AppArmor" => host.apparmor = true,
+            "with SELinux" => host.selinux = true,
             "run" => request.wait = false,
             "--no-pivot" => request.no_pivot = true,
             "--no-new-keyring" => request.no_new_keyring = true,
