@@ -19,6 +19,7 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod apparmor;
 mod bad_input;
 mod budget;
 mod console;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
         console::cases(),

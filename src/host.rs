@@ -6,6 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::fs;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 /// The host, as far as plans depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,6 +33,8 @@ pub struct Host {
     pub apparmor: bool,
     /// SELinux is on and has a policy. Looked at only where a label is asked for.
     pub selinux: bool,
+    /// Where resctrl is mounted. Looked for only where `linux.intelRdt` asks for it.
+    pub resctrl: Option<PathBuf>,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -79,6 +82,7 @@ impl Host {
             apparmor: process.is_some_and(|p| !p.apparmor_profile.is_empty()) && has_apparmor(),
             selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || !spec.linux.mount_label.is_empty())
                 && has_selinux(),
+            resctrl: if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None },
             cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
             hierarchy,
         })

@@ -149,9 +149,12 @@ impl Half {
         equipment.cgroup = self.cgroup.as_ref();
         entry.write_config(&bundle.raw)?;
         let mut record = record(&bundle, &args.id, &host, &plan)?;
+        record.rdt = super::rdt::make(&plan, entry)?;
         self.launched = Some(sandbox::launch(plan, equipment)?);
         let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
         record.pid = launched.pid;
+        // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
+        crate::rdt::add(&record.rdt, launched.pid)?;
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
@@ -238,9 +241,14 @@ fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, entry: Option<&Ent
         clean = removed.is_ok();
         warn(removed);
     }
-    // The state names the cgroup: it goes last, and stays when that could not go.
-    if let (Some(entry), true) = (entry, clean) {
-        warn(entry.remove());
+    // The state names the cgroup and the resctrl groups: it goes last, and stays when those could not go.
+    if let Some(entry) = entry {
+        let removed = super::rdt::remove(entry);
+        clean &= removed.is_ok();
+        warn(removed);
+        if clean {
+            warn(entry.remove());
+        }
     }
 }
 

@@ -95,6 +95,7 @@ fn settle(
     status: Status,
     master: Option<OwnedFd>,
 ) -> Result<Option<OwnedFd>> {
+    crate::rdt::add_further(&record.rdt, launched.pid)?;
     hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
     launched.reach(Pause::Created)?;
     let pidfd = launched.pidfd.as_fd();

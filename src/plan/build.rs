@@ -11,6 +11,7 @@ use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::hooks::{Laid, Stage};
 use crate::host::Host;
+use crate::rdt;
 use crate::sys::clone::flags;
 use crate::sys::spawn::StringList;
 use std::ffi::CString;
@@ -43,7 +44,6 @@ pub struct Request<'a> {
 /// Everything that can be refused from `config.json` and the facts of the host alone, each with its field.
 pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check::check(spec)?;
-    not_yet(spec)?;
     annotations::check(spec)?;
     let mut warnings: Vec<String> = check::warnings(spec).iter().map(ToString::to_string).collect();
     let mut opens = Vec::new();
@@ -93,6 +93,8 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     rootfs::close(&context, &mut opens, &mut steps)?;
     let owner = mounts::cgroup_owner(&context);
     let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
+    let rdt =
+        spec.linux.intel_rdt.as_ref().map(|asked| rdt::Setup::plan(asked, request.id, host.resctrl.as_deref())).transpose()?;
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
     if !request.cgroup && spec.linux.resources.is_some() {
@@ -102,6 +104,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     Ok(Plan {
         from_outside,
         cgroup,
+        rdt,
         net_devices: spec.linux.net_devices.clone(),
         affinity: None,
         namespaces,
@@ -111,14 +114,6 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         argv: StringList::new(argv),
         envp: StringList::new(envp),
     })
-}
-
-/// What needs a part of the runtime that is not there yet: refused by name, never left out in silence.
-fn not_yet(spec: &Spec) -> Result<()> {
-    match &spec.linux.intel_rdt {
-        Some(_) => Err(Error::new("Intel RDT cannot be applied", "not supported by this version").at("/linux/intelRdt")),
-        None => Ok(()),
-    }
 }
 
 /// Whether the parent must set what takes CAP_SYS_RESOURCE over the host: a child in a user namespace has it no more.

@@ -119,6 +119,8 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         from_outside,
         namespaces,
         cgroup: None,
+        // The command knows the container's groups from its state.
+        rdt: None,
         opens: vec![Open { field: String::new(), path: c"".into(), what: What::Init }],
         steps,
         warnings,

@@ -38,6 +38,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Where the container is counted and limited; `None` runs it in the caller's cgroup.
     pub cgroup: Option<crate::cgroup::Setup>,
+    /// The classes of service that it is in (`linux.intelRdt`).
+    pub rdt: Option<crate::rdt::Setup>,
     /// What is opened before the clone (or, unprivileged, as the child's [`Action::Opens`]).
     pub opens: Vec<Open>,
     /// What the child does, in order.

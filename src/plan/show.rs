@@ -2,6 +2,7 @@
 
 use super::{Action, Filesystem, Idmap, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
 use crate::config::LinuxIdMapping;
+use crate::rdt;
 use crate::sys::mount::{Attrs, attr};
 use serde::Serialize;
 use std::ffi::CString;
@@ -42,6 +43,9 @@ impl Plan {
                 add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
             }
         }
+        if let Some(setup) = &self.rdt {
+            rdt_lines(setup, &mut add);
+        }
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
         let (late, early): (Vec<_>, Vec<_>) =
@@ -65,6 +69,9 @@ impl Plan {
             "/linux/namespaces",
             format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
         );
+        if self.rdt.is_some() {
+            add("parent", "/linux/intelRdt", "put the container's init into the resctrl group".into());
+        }
         for step in &self.steps {
             if matches!(step.action, Action::Opens) {
                 late.iter().for_each(|open| add("child", &open.field, open_words(open)));
@@ -93,6 +100,25 @@ impl Plan {
             lines.push(Line { who: "parent", field: step.field.clone(), step: step.action.words() });
         }
         lines
+    }
+}
+
+fn rdt_lines(setup: &rdt::Setup, add: &mut impl FnMut(&'static str, &str, String)) {
+    const FIELD: &str = "/linux/intelRdt";
+    let group = setup.directory();
+    let (what, field) = match setup.group {
+        rdt::Group::Own(_) => ("make", FIELD.to_owned()),
+        rdt::Group::Shared(_) => ("use, or make,", format!("{FIELD}/closID")),
+        rdt::Group::Given(_) | rdt::Group::Default => ("use", format!("{FIELD}/closID")),
+    };
+    add("parent", &field, format!("{what} resctrl group {}", group.display()));
+    let is_new = matches!(setup.group, rdt::Group::Own(_));
+    for line in &setup.lines {
+        let what = if line.compared && !is_new { "find, or write," } else { "write" };
+        add("parent", &line.field, format!("{what} {} in schemata", line.text.escape_default()));
+    }
+    if let Some(name) = &setup.monitor {
+        add("parent", &format!("{FIELD}/enableMonitoring"), format!("make monitoring group {name}"));
     }
 }
 

@@ -108,6 +108,7 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "oom_score_adj 100" => host.oom_score_adj = Some(100),
             "with AppArmor" => host.apparmor = true,
             "with SELinux" => host.selinux = true,
+            "with resctrl" => host.resctrl = Some("/sys/fs/resctrl".into()),
             "run" => request.wait = false,
             "--no-pivot" => request.no_pivot = true,
             "--no-new-keyring" => request.no_new_keyring = true,
