@@ -77,13 +77,11 @@ fn without_apparmor_a_profile_is_refused() {
 }
 
 fn a_profile_confines() {
-    for profile in [PROFILE, OTHER] {
-        for no_new_privileges in [true, false] {
-            let bundle = confined(profile).set("/process/noNewPrivileges", no_new_privileges).sh(SCRIPT);
-            let output = bundle.run();
-            assert_eq!(output.stdout, format!("{profile} (enforce)\nwrote\ndenied\n"), "{output:?}");
-            assert_eq!(fs::read_to_string(bundle.rootfs().join("forbidden/x")).expect("read a file"), "before\n");
-        }
+    for (profile, no_new_privileges) in [(PROFILE, true), (OTHER, false)] {
+        let bundle = confined(profile).set("/process/noNewPrivileges", no_new_privileges).sh(SCRIPT);
+        let output = bundle.run();
+        assert_eq!(output.stdout, format!("{profile} (enforce)\nwrote\ndenied\n"), "{output:?}");
+        assert_eq!(fs::read_to_string(bundle.rootfs().join("forbidden/x")).expect("read a file"), "before\n");
     }
 }
 

@@ -37,6 +37,7 @@ mod resources;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
+mod selinux;
 mod survival;
 mod userns;
 
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         resources::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        selinux::cases(),
         rootless::cases(),
         survival::cases(),
         userns::cases(),
