@@ -69,6 +69,37 @@ pub fn change(record: &Record, lines: &[Line]) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// Killed before it made the directory, after, and after the second.
+    #[test]
+    fn what_a_killed_command_has_left_is_removed() {
+        let top = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::open_or_make(Some(&top.path().join("state"))).unwrap();
+        let group = top.path().join("c");
+        let monitor = group.join("mon_groups/c");
+        for made in 0..3 {
+            let entry = store.create("c").unwrap();
+            entry.begin(Kind::Control, &group).unwrap();
+            if made > 0 {
+                std::fs::create_dir_all(group.join("mon_groups")).unwrap();
+                entry.begin(Kind::Monitor, &monitor).unwrap();
+            }
+            if made > 1 {
+                std::fs::create_dir(&monitor).unwrap();
+            }
+            remove(&entry).unwrap();
+            assert!(!group.exists(), "{made}");
+            remove(&entry).unwrap();
+            entry.remove().unwrap();
+        }
+        // What was let go is others' by now.
+        let entry = store.create("c").unwrap();
+        entry.begin(Kind::Control, &group).unwrap();
+        std::fs::create_dir(&group).unwrap();
+        entry.release(Kind::Control).unwrap();
+        remove(&entry).unwrap();
+        assert!(group.exists());
+    }
+
     #[test]
     fn new_schemata_are_kept() {
         let mut config = json!({"linux": {"intelRdt": {"l3CacheSchema": "L3:0=ff"}}});

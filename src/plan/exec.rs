@@ -231,6 +231,20 @@ mod tests {
     }
 
     #[test]
+    fn labels_go_through_the_host_s_procfs() {
+        let host = Host { apparmor: true, selinux: true, ..root() };
+        let own = spec(
+            r#"{"process":{"apparmorProfile":"p","selinuxLabel":"u:r:t:s0"},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}"#,
+        );
+        let process = complete(Process { selinux_label: "u:r:other:s0".into(), ..program() }, &own);
+        let words = words(&own, &process, flags::NEWUSER | flags::NEWNS, &host);
+        assert!(at(&words, "private procfs") < at(&words, "enter the container's namespaces"), "{words:#?}");
+        assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/keycreate`") < at(&words, "join session keyring"), "{words:#?}");
+        assert!(at(&words, "AppArmor profile p to") < at(&words, "u:r:other:s0 to `/proc/self/attr/exec`"), "{words:#?}");
+        assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/exec`") < at(&words, "seccomp filter"), "{words:#?}");
+    }
+
+    #[test]
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };

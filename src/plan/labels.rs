@@ -14,7 +14,7 @@ const MOUNTS: &str = "/linux/mountLabel";
 /// crun's annotation: which of SELinux's mount options says it.
 pub(super) const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 /// SELinux's mount options.
-pub(super) const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
+pub const CONTEXTS: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 
 /// `process.apparmorProfile`. Nothing for `unconfined` where AppArmor is off: so everything is there.
 ///

@@ -4,6 +4,7 @@
 use super::report::{Detail, Report};
 use crate::error::{Errno, Error};
 use crate::hooks::Laid;
+use crate::plan::labels::CONTEXTS;
 use crate::plan::{Action, ChildHook, Open, Plan, Source, What};
 use crate::sys::pidfd::Exit;
 use crate::sys::spawn::{self, End};
@@ -168,12 +169,23 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
         (Action::Mount(m), libc::ENODEV) if matches!(m.source, Source::Filesystem(_)) => {
             error.hint("this kernel does not know the file system type")
         }
+        (Action::Mount(m), libc::EINVAL) if is_labelled(m) => error.hint("is the label one of the policy that is loaded?"),
+        (Action::Mask { label: Some(_), .. }, libc::EINVAL) => error.hint("is the label one of the policy that is loaded?"),
         (Action::Mount(_), libc::ENOTDIR) => error.hint("are you trying to mount a directory onto a file (or vice-versa)?"),
         (Action::Groups(_) | Action::User { .. } | Action::Identity { .. }, libc::EINVAL) => {
             error.hint("the id is not mapped in the user namespace")
         }
         (Action::Seccomp(_), libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
         _ => error,
+    }
+}
+
+/// Whether it has a label of SELinux's among its parameters, or gets one.
+fn is_labelled(m: &crate::plan::Mount) -> bool {
+    let is_context = |key: &std::ffi::CString| CONTEXTS.iter().any(|name| key.as_bytes() == name.as_bytes());
+    match &m.source {
+        Source::Filesystem(new) => m.label.is_some() || new.parameters.iter().any(|(key, _)| is_context(key)),
+        _ => false,
     }
 }
 
