@@ -66,7 +66,7 @@ const SIDS: [&str; 27] = [
 /// In CIL. Classes and permissions that are not in it are allowed.
 fn policy() -> String {
     let mut text = String::from(
-        "(handleunknown allow) (mls true)
+        "(handleunknown allow) (mls true) (policycap nnp_nosuid_transition)
         (class process (transition dyntransition)) (class file (write entrypoint)) (classorder (process file))
         (sensitivity s0) (sensitivityorder (s0)) (category c0) (category c1) (category c2) (categoryorder (c0 c1 c2))
         (sensitivitycategory s0 (c0 c1 c2)) (level low (s0)) (level high (s0 (c0 c1 c2)))
