@@ -19,6 +19,7 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod apparmor;
 mod bad_input;
 mod budget;
 mod console;
@@ -38,6 +39,7 @@ mod resources;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
+mod selinux;
 mod survival;
 mod userns;
 
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
         console::cases(),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         resources::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        selinux::cases(),
         rootless::cases(),
         survival::cases(),
         userns::cases(),

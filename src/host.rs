@@ -1,10 +1,12 @@
 //! What a plan needs to know of this machine and of the runtime's own process: probed once, plain data, made by hand in tests.
 
 use crate::cgroup::{Delegation, Hierarchy};
-use crate::config::Spec;
+use crate::config::{Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs;
 use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 /// The host, as far as plans depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,10 +30,16 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
-    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
-    pub bare_mounts: Vec<String>,
     /// What may be done in it.
     pub delegation: Delegation,
+    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
+    pub bare_mounts: Vec<String>,
+    /// AppArmor is on. Looked at only where a profile is asked for.
+    pub apparmor: bool,
+    /// SELinux is on and has a policy. Looked at only where a label is asked for.
+    pub selinux: bool,
+    /// Where resctrl is mounted. Looked for only where `linux.intelRdt` asks for it.
+    pub resctrl: Option<PathBuf>,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -42,12 +50,20 @@ impl Host {
     /// # Errors
     /// /proc is not mounted or cannot be read.
     pub fn probe(spec: &Spec) -> Result<Self> {
+        Self::probe_for(spec, spec.process.as_ref())
+    }
+
+    /// The same for a further process of the container that `spec` made.
+    ///
+    /// # Errors
+    /// As [`Host::probe`].
+    pub fn probe_for(spec: &Spec, process: Option<&Process>) -> Result<Self> {
         let read = |path: &CStr| {
             let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()));
             text.map_err(|e| e.hint("is /proc mounted?"))
         };
         let status = read(c"/proc/self/status")?;
-        let oom_score_adj = match spec.process.as_ref().and_then(|p| p.oom_score_adj) {
+        let oom_score_adj = match process.and_then(|p| p.oom_score_adj) {
             Some(_) => Some(read(c"/proc/self/oom_score_adj")?),
             None => None,
         };
@@ -77,6 +93,10 @@ impl Host {
             setgroups_denied,
             bare_mounts: Vec::new(),
             delegation,
+            apparmor: process.is_some_and(|p| !p.apparmor_profile.is_empty()) && has_apparmor(),
+            selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || !spec.linux.mount_label.is_empty())
+                && has_selinux(),
+            resctrl: if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None },
             hierarchy,
         })
     }
@@ -103,6 +123,20 @@ impl Host {
             may_load_programs: self.privileged && !self.nested,
         }
     }
+}
+
+/// What the module says of itself. Not whether securityfs is there to tell more: nothing here needs that.
+fn has_apparmor() -> bool {
+    fs::read_small(fs::cwd(), c"/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+}
+
+/// selinuxfs has one place (selinux(8)). Without a policy every process is `kernel`, and labels mean nothing.
+fn has_selinux() -> bool {
+    const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
+    let mounted = fs::open(fs::cwd(), c"/sys/fs/selinux", libc::O_PATH, 0).and_then(|dir| fs::magic(dir.as_fd()));
+    mounted == Ok(SELINUX_MAGIC)
+        && fs::read_small(fs::cwd(), c"/proc/self/attr/current")
+            .is_ok_and(|label| label.trim_end_matches(['\0', '\n']) != "kernel")
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

@@ -160,6 +160,7 @@ impl Half {
         let making = self.unit.as_ref().zip(plan.cgroup.clone());
         let place = |pid: i32| making.as_ref().map_or(Ok(()), |(unit, setup)| unit.place(entry, setup, pid));
         equipment.place = Some(&place).filter(|_| self.unit.is_some()).map(|place| place as _);
+        record.rdt = super::rdt::make(&plan, entry)?;
         self.launched = Some(sandbox::launch(plan, equipment)?);
         if let Some(unit) = &self.unit {
             record.unit = Some(unit.registered.to_string());
@@ -167,6 +168,8 @@ impl Half {
         }
         let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
         record.pid = launched.pid;
+        // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
+        crate::rdt::add(&record.rdt, launched.pid)?;
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
@@ -260,9 +263,14 @@ fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Maki
         clean &= removed.is_ok();
         warn(removed);
     }
-    // The state names the cgroup: it goes last, and stays when that could not go.
-    if let (Some(entry), true) = (entry, clean) {
-        warn(entry.remove());
+    // The state names the cgroup and the resctrl groups: it goes last, and stays when those could not go.
+    if let Some(entry) = entry {
+        let removed = super::rdt::remove(entry);
+        clean &= removed.is_ok();
+        warn(removed);
+        if clean {
+            warn(entry.remove());
+        }
     }
 }
 

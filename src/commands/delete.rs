@@ -49,6 +49,7 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
         }
     }
     remove_cgroup(&entry, record.as_ref(), force)?;
+    super::rdt::remove(&entry)?;
     if let Some(record) = record.filter(|r| r.poststop) {
         match kept_bundle(&entry, &record) {
             Ok(bundle) => poststop(&bundle, entry.id()),

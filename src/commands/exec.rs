@@ -52,7 +52,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let (keyring, preserve, placed) = (record.keyring, args.preserve_fds, by_systemd.is_some());
     let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring, preserve, placed };
     let start = |e: Error| e.context("unable to start container process");
-    let host = Host::probe(&bundle.spec)?;
+    let host = Host::probe_for(&bundle.spec, Some(&process))?;
     let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
@@ -105,6 +105,7 @@ fn settle(
     status: Status,
     master: Option<OwnedFd>,
 ) -> Result<Option<OwnedFd>> {
+    crate::rdt::add_further(&record.rdt, launched.pid)?;
     hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
     launched.reach(Pause::Created)?;
     let pidfd = launched.pidfd.as_fd();

@@ -11,6 +11,7 @@ mod pause;
 mod pid_file;
 mod plan;
 mod ps;
+mod rdt;
 mod run;
 mod spec;
 mod start;

@@ -27,10 +27,12 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<u8> {
     let mut config: Value =
         serde_json::from_slice(&entry.config()?).map_err(|e| Error::new("read the kept config.json", e.to_string()))?;
     let change = Change::new(&mut config, given)?;
+    let lines = super::rdt::update(&mut config, &args.rdt)?;
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new("write config.json", e.to_string()))?;
     let spec = Spec::parse(&bytes)?;
     check::check(&spec)?;
 
+    super::rdt::change(&record, &lines)?;
     let host = Host::probe(&spec)?;
     let hierarchy = host.hierarchy.clone().unwrap_or_default();
     // Without the host's root none was loaded, and none can be.

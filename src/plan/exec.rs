@@ -5,7 +5,8 @@
 //! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
 //! (an unprivileged user's container), the child enters all and forks once more.
 
-use super::build::{arguments, become_program, is_set_from_outside, labels_not_yet, part_from_outside};
+use super::build::{arguments, become_program, is_set_from_outside, part_from_outside};
+use super::labels;
 use super::namespaces::{self, Namespaces};
 use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
 use crate::config::{Capabilities, Process, Spec, check, values};
@@ -75,7 +76,6 @@ pub fn add_capabilities(process: &mut Process, names: &[String]) {
 /// Everything that can be refused from the process, the container's configuration and the facts of the host alone.
 pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Plan> {
     check::process(program).map_err(|e| e.under("/process"))?;
-    labels_not_yet(program)?;
     let mut steps = Vec::new();
     let mut warnings = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
@@ -88,15 +88,19 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = enter(spec, request, host, &mut early);
-    if let Some(n) = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj) {
-        if !is_set_from_outside(&namespaces, host) {
-            push(&mut steps, "/process/oomScoreAdj", Action::OpenProc);
-        }
+    let adjust = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj);
+    let adjusts = adjust.filter(|_| !is_set_from_outside(&namespaces, host)).map(|_| "/process/oomScoreAdj");
+    // While /proc is still the host's.
+    if let Some(field) = labels::field(program, host).or(adjusts) {
+        push(&mut steps, field, Action::OpenProc);
+    }
+    if let Some(n) = adjust {
         push(&mut steps, "/process/oomScoreAdj", Action::OomScoreAdj(c_string(&n.to_string(), "")?));
     }
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if request.keyring {
+        steps.extend(labels::key(program, host)?);
         // It is there by now: the name finds it.
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
@@ -107,6 +111,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         push(&mut steps, "/process/terminal", action);
     }
     let affinity = affinity(program, &mut steps)?;
+    steps.extend(labels::apparmor(program, host)?);
     let (envp, late) = become_program(spec, &[], host, &namespaces, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
     push(&mut steps, "", Action::CloseFrom(3 + request.preserve));
@@ -119,6 +124,8 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         from_outside,
         namespaces,
         cgroup: None,
+        // The command knows the container's groups from its state.
+        rdt: None,
         opens: vec![Open { field: String::new(), path: c"".into(), what: What::Init }],
         steps,
         warnings,
@@ -227,6 +234,20 @@ mod tests {
         assert_eq!((sets.bounding.len(), sets.effective.len(), sets.inheritable.len()), (2, 1, 0));
         let own = complete(Process { oom_score_adj: Some(0), rlimits: Vec::new(), ..program() }, &spec);
         assert_eq!(own.oom_score_adj, Some(0));
+    }
+
+    #[test]
+    fn labels_go_through_the_host_s_procfs() {
+        let host = Host { apparmor: true, selinux: true, ..root() };
+        let own = spec(
+            r#"{"process":{"apparmorProfile":"p","selinuxLabel":"u:r:t:s0"},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}"#,
+        );
+        let process = complete(Process { selinux_label: "u:r:other:s0".into(), ..program() }, &own);
+        let words = words(&own, &process, flags::NEWUSER | flags::NEWNS, &host);
+        assert!(at(&words, "private procfs") < at(&words, "enter the container's namespaces"), "{words:#?}");
+        assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/keycreate`") < at(&words, "join session keyring"), "{words:#?}");
+        assert!(at(&words, "AppArmor profile p to") < at(&words, "u:r:other:s0 to `/proc/self/attr/exec`"), "{words:#?}");
+        assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/exec`") < at(&words, "seccomp filter"), "{words:#?}");
     }
 
     #[test]

@@ -11,6 +11,7 @@
 pub mod annotations;
 pub mod build;
 pub mod exec;
+pub mod labels;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Where the container is counted and limited; `None` runs it in the caller's cgroup.
     pub cgroup: Option<crate::cgroup::Setup>,
+    /// The classes of service that it is in (`linux.intelRdt`).
+    pub rdt: Option<crate::rdt::Setup>,
     /// What is opened before the clone (or, unprivileged, as the child's [`Action::Opens`]).
     pub opens: Vec<Open>,
     /// What the child does, in order.
@@ -168,6 +171,12 @@ pub enum Action {
     OomScoreAdj(CString),
     /// Write a file of that procfs.
     WriteProc { path: CString, value: CString },
+    /// Label the keys that are made from here on (SELinux).
+    KeyLabel(CString),
+    /// Name the AppArmor profile that exec changes to, and read it back.
+    ExecProfile { command: CString, profile: CString },
+    /// Name the SELinux label that exec changes to; the parent reads it back.
+    ExecLabel(CString),
     /// Bring the loopback device up.
     Loopback,
     /// Cut mount propagation between host and container, on the whole tree.
@@ -201,8 +210,8 @@ pub enum Action {
     RootPropagation(Attrs, bool),
     /// Make the root mount read-only.
     ReadonlyRoot,
-    /// Hide a path, if it is there.
-    Mask(CString),
+    /// Hide a path, if it is there; `label` is the parameter that labels the directory put over one (SELinux).
+    Mask { path: CString, label: Option<(CString, CString)> },
     /// Make a path read-only, if it is there.
     Readonly(CString),
     /// Set the host name.
@@ -270,6 +279,8 @@ pub struct Mount {
     pub nofollow: bool,
     /// This is the container's devpts: the console comes from it.
     pub is_devpts: bool,
+    /// The SELinux label that its root is given, where none can be a parameter of the file system (mqueue).
+    pub label: Option<CString>,
 }
 
 /// What is mounted.

@@ -1,5 +1,6 @@
 //! `mounts` -> steps: what each entry mounts, with which attributes, opened where.
 
+use super::labels;
 use super::namespaces::Namespaces;
 use super::{Action, Filesystem, Idmap, Mount, Open, Remount, Slot, Source, Step, Tree, What, c_string};
 use crate::config::options::{self, MountOptions};
@@ -13,6 +14,10 @@ use std::path::Path;
 
 /// File systems without storage of their own: a read-only mount is all there is to say, the superblock need not know.
 const PSEUDO: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs"];
+
+/// File systems that take no `linux.mountLabel`: the policy alone labels what the kernel shows there, and the cgroup hierarchy
+/// is one for all. The root of a mqueue gets it as an attribute.
+const UNLABELLED: [&str; 4] = ["proc", "sysfs", "cgroup2", "mqueue"];
 
 /// Propagation of `linux.rootfsPropagation`, and whether it is recursive; the default is rslave, as in runc: mounts of the
 /// host appear, mounts of the container stay inside.
@@ -43,20 +48,23 @@ pub struct Context<'a> {
 
 /// Appends a step for each of `mounts`.
 pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<()> {
+    let label = labels::of_mounts(context.spec, context.host)?;
     for (n, m) in context.spec.mounts.iter().enumerate() {
         let field = format!("/mounts/{n}");
         let asked =
             options::parse(m.options().as_deref().unwrap_or_default()).map_err(|e| e.under(&format!("{field}/options")))?;
         let target = clean(&m.destination().to_string_lossy());
         let kind = m.typ().as_deref().unwrap_or_default();
-        let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target };
+        let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target, label: label.as_ref() };
         let source = entry.source(opens)?;
+        let is_mqueue = kind == "mqueue" && matches!(source, Source::Filesystem(_));
         let action = Action::Mount(Mount {
             source,
             strict: matches!(kind, "proc" | "sysfs") && !asked.bind,
             may_cover_proc: target == "/proc" || crate::config::check::may_lie_in_proc(&target),
             nofollow: asked.dest_nofollow,
             is_devpts: kind == "devpts" && target == "/dev/pts",
+            label: label.as_ref().filter(|_| is_mqueue).map(|(_, label)| label.clone()),
             target: c_string(&target, &format!("{field}/destination"))?,
         });
         steps.push(Step { field, action });
@@ -83,6 +91,7 @@ struct Entry<'a> {
     field: &'a str,
     kind: &'a str,
     target: &'a str,
+    label: Option<&'a (CString, CString)>,
 }
 
 impl Entry<'_> {
@@ -153,6 +162,10 @@ impl Entry<'_> {
         let at = format!("{}/options", self.field);
         let flags = self.asked.sb_flags.iter().map(|flag| Ok((c_string(flag, &at)?, None)));
         let data = self.asked.data.iter().map(|data| match data.split_once('=') {
+            // The quotes that mount(8) wants around commas are not part of a label.
+            Some((key, value)) if labels::CONTEXTS.contains(&key) => {
+                Ok((c_string(key, &at)?, Some(c_string(value.trim_matches('"'), &at)?)))
+            }
             Some((key, value)) => Ok((c_string(key, &at)?, Some(c_string(value, &at)?))),
             None => Ok((c_string(data, &at)?, None)),
         });
@@ -234,6 +247,10 @@ impl Entry<'_> {
         }
         parameters.extend(self.parameters()?);
         self.check_owners()?;
+        let is_labelled = || asked.data.iter().any(|d| d.split_once('=').is_some_and(|(key, _)| labels::CONTEXTS.contains(&key)));
+        if let Some((key, label)) = self.label.filter(|_| !UNLABELLED.contains(&kind) && !is_labelled()) {
+            parameters.push((key.clone(), Some(label.clone())));
+        }
         let has_mode = asked.data.iter().any(|d| d.starts_with("mode="));
         Ok(Source::Filesystem(Filesystem {
             kind: c_string(kind, &format!("{}/type", self.field))?,

@@ -143,10 +143,11 @@ pub fn close(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>
     if !spec.linux.masked_paths.is_empty() {
         opens.push(Open { field: "/linux/maskedPaths".into(), path: c"/dev/null".into(), what: What::Null });
     }
+    let label = super::labels::of_mounts(spec, context.host)?;
     for (n, path) in spec.linux.masked_paths.iter().enumerate() {
         let field = format!("/linux/maskedPaths/{n}");
         let path = c_string(&mounts::clean(path), &field)?;
-        steps.push(Step { field, action: Action::Mask(path) });
+        steps.push(Step { field, action: Action::Mask { path, label: label.clone() } });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::{Action, Filesystem, Idmap, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
 use crate::cgroup::Setup;
 use crate::config::LinuxIdMapping;
+use crate::rdt;
 use crate::sys::mount::{Attrs, attr};
 use serde::Serialize;
 use std::ffi::CString;
@@ -35,6 +36,9 @@ impl Plan {
             add("parent", "/linux/cgroupsPath", format!("make cgroup {}", setup.path.display()));
             cgroup_lines(setup, &mut add);
         }
+        if let Some(setup) = &self.rdt {
+            rdt_lines(setup, &mut add);
+        }
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
         let (late, early): (Vec<_>, Vec<_>) =
@@ -58,6 +62,9 @@ impl Plan {
             "/linux/namespaces",
             format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
         );
+        if self.rdt.is_some() {
+            add("parent", "/linux/intelRdt", "put the container's init into the resctrl group".into());
+        }
         for step in &self.steps {
             if matches!(step.action, Action::Opens) {
                 late.iter().for_each(|open| add("child", &open.field, open_words(open)));
@@ -108,6 +115,25 @@ fn cgroup_lines(setup: &Setup, add: &mut impl FnMut(&'static str, &str, String))
     }
     if let Some(program) = &setup.devices {
         add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
+    }
+}
+
+fn rdt_lines(setup: &rdt::Setup, add: &mut impl FnMut(&'static str, &str, String)) {
+    const FIELD: &str = "/linux/intelRdt";
+    let group = setup.directory();
+    let (what, field) = match setup.group {
+        rdt::Group::Own(_) => ("make", FIELD.to_owned()),
+        rdt::Group::Shared(_) => ("use, or make,", format!("{FIELD}/closID")),
+        rdt::Group::Given(_) | rdt::Group::Default => ("use", format!("{FIELD}/closID")),
+    };
+    add("parent", &field, format!("{what} resctrl group {}", group.display()));
+    let is_new = matches!(setup.group, rdt::Group::Own(_));
+    for line in &setup.lines {
+        let what = if line.compared && !is_new { "find, or write," } else { "write" };
+        add("parent", &line.field, format!("{what} {} in schemata", line.text.escape_default()));
+    }
+    if let Some(name) = &setup.monitor {
+        add("parent", &format!("{FIELD}/enableMonitoring"), format!("make monitoring group {name}"));
     }
 }
 
@@ -204,7 +230,10 @@ fn mount_words(m: &Mount) -> String {
     let target = m.target.to_string_lossy();
     match &m.source {
         Source::Tree(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
-        Source::Filesystem(fs) => format!("mount {}{}", fs.kind.to_string_lossy(), filesystem_words(fs, &target)),
+        Source::Filesystem(fs) => {
+            let label = m.label.iter().map(|label| format!(" labelled {}", label.to_string_lossy())).collect::<String>();
+            format!("mount {}{}{label}", fs.kind.to_string_lossy(), filesystem_words(fs, &target))
+        }
         Source::Remount(Remount { attrs, recursive_attrs, propagation, parameters }) => {
             let mut out = format!("remount {target}");
             attrs_words(&mut out, "r", *recursive_attrs);
@@ -253,6 +282,12 @@ impl Action {
             Self::WriteProc { path, value } => {
                 format!("write {} to /proc/{}", value.to_string_lossy().escape_default(), path.to_string_lossy())
             }
+            // In quotes as Podman looks for them: it tells errors of labels from others so.
+            Self::KeyLabel(label) => format!("write SELinux label {} to `/proc/self/attr/keycreate`", label.to_string_lossy()),
+            Self::ExecProfile { profile, .. } => {
+                format!("write AppArmor profile {} to `/proc/self/attr/apparmor/exec`", profile.to_string_lossy())
+            }
+            Self::ExecLabel(label) => format!("write SELinux label {} to `/proc/self/attr/exec`", label.to_string_lossy()),
             Self::Loopback => "bring lo up".into(),
             Self::Propagation(attrs) => format!("make / r{}", propagation(attrs.propagation)),
             Self::PrivateParent(path) => format!("make the mount of {} private", path.to_string_lossy()),
@@ -284,7 +319,10 @@ impl Action {
                 format!("make the rootfs {}{}", if *recursive { "r" } else { "" }, propagation(attrs.propagation))
             }
             Self::ReadonlyRoot => "make the rootfs read-only".into(),
-            Self::Mask(path) => format!("mask {}", path.to_string_lossy()),
+            Self::Mask { path, label: None } => format!("mask {}", path.to_string_lossy()),
+            Self::Mask { path, label: Some((key, label)) } => {
+                format!("mask {} {}={}", path.to_string_lossy(), key.to_string_lossy(), label.to_string_lossy())
+            }
             Self::Readonly(path) => format!("make {} read-only", path.to_string_lossy()),
             Self::Hostname(name) => format!("set hostname {}", name.to_string_lossy()),
             Self::Domainname(name) => format!("set domainname {}", name.to_string_lossy()),

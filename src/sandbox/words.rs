@@ -4,6 +4,7 @@
 use super::report::{Detail, Report};
 use crate::error::{Errno, Error};
 use crate::hooks::Laid;
+use crate::plan::labels::CONTEXTS;
 use crate::plan::{Action, ChildHook, Open, Plan, Source, What};
 use crate::sys::pidfd::Exit;
 use crate::sys::spawn::{self, End};
@@ -132,6 +133,9 @@ fn syscall(report: &Report) -> &'static str {
     CALLS.iter().chain(&MORE_CALLS).find(|c| **c == name).copied().unwrap_or("")
 }
 
+/// How runc begins every error of a profile.
+const APPARMOR: &str = "apparmor failed to apply profile";
+
 /// What a reader can do, where the cause is known.
 pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
     match (action, errno) {
@@ -147,6 +151,18 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
             Error::new(error.step(), "the kernel refuses it").hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
         (Action::WriteProc { .. }, libc::ENOENT) => error.hint("this kernel, or this namespace, does not have the key"),
+        // As with the score above: for Podman those words would be a program that is not there.
+        (Action::ExecProfile { .. }, libc::ENOENT) => Error::new(error.step(), "the profile is not loaded")
+            .context(APPARMOR)
+            .hint("load it with apparmor_parser -r; /sys/kernel/security/apparmor/profiles lists those that are"),
+        (Action::ExecProfile { .. }, libc::EACCES | libc::EPERM) => {
+            error.context(APPARMOR).hint("the profile that the runtime itself runs under does not allow the change")
+        }
+        (Action::ExecProfile { .. }, _) => error.context(APPARMOR),
+        (Action::ExecLabel(_) | Action::KeyLabel(_), libc::EINVAL) => error.hint("the policy that is loaded has no such label"),
+        (Action::ExecLabel(_) | Action::KeyLabel(_), libc::EACCES) => {
+            error.hint("the policy does not allow it to the label that the runtime itself has")
+        }
         (Action::Capabilities { .. } | Action::Bounding(_), libc::EPERM) => {
             error.hint("the runtime itself lacks a capability that is asked for")
         }
@@ -161,6 +177,8 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
         (Action::Mount(m), libc::ENODEV) if matches!(m.source, Source::Filesystem(_)) => {
             error.hint("this kernel does not know the file system type")
         }
+        (Action::Mount(m), libc::EINVAL) if is_labelled(m) => error.hint("is the label one of the policy that is loaded?"),
+        (Action::Mask { label: Some(_), .. }, libc::EINVAL) => error.hint("is the label one of the policy that is loaded?"),
         (Action::Mount(_), libc::ENOTDIR) => error.hint("are you trying to mount a directory onto a file (or vice-versa)?"),
         (Action::Groups(_) | Action::User { .. } | Action::Identity { .. }, libc::EINVAL) => {
             error.hint("the id is not mapped in the user namespace")
@@ -174,6 +192,15 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
 fn has_owner(mount: &crate::plan::Mount) -> bool {
     let Source::Filesystem(new) = &mount.source else { return false };
     new.parameters.iter().any(|(key, _)| matches!(key.to_bytes(), b"uid" | b"gid"))
+}
+
+/// Whether it has a label of SELinux's among its parameters, or gets one.
+fn is_labelled(m: &crate::plan::Mount) -> bool {
+    let is_context = |key: &std::ffi::CString| CONTEXTS.iter().any(|name| key.as_bytes() == name.as_bytes());
+    match &m.source {
+        Source::Filesystem(new) => m.label.is_some() || new.parameters.iter().any(|(key, _)| is_context(key)),
+        _ => false,
+    }
 }
 
 /// `process.cwd`, in runc's words.

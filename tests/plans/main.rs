@@ -113,6 +113,9 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "no cgroup2" => host.hierarchy = None,
             "ignored signals" => host.ignored_signals = vec![13, 17],
             "oom_score_adj 100" => host.oom_score_adj = Some(100),
+            "with AppArmor" => host.apparmor = true,
+            "with SELinux" => host.selinux = true,
+            "with resctrl" => host.resctrl = Some("/sys/fs/resctrl".into()),
             "run" => request.wait = false,
             "--no-pivot" => {
                 request.no_pivot = true;

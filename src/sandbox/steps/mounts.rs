@@ -45,6 +45,9 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
                 (Err(Fail(report)), Some((path, attrs))) if report.value == libc::EPERM => instead(path, *attrs)?,
                 (made, _) => made?,
             };
+            if let Some(label) = &m.label {
+                super::labels::relabel(mounted.as_fd(), label)?;
+            }
             attach(mounted.as_fd(), target.as_fd())?;
             leave(target);
             if m.is_devpts {
@@ -201,12 +204,12 @@ fn octal(mode: u32, digits: &mut [u8; 8]) -> &CStr {
 
 /// One of `linux.maskedPaths`: an empty read-only directory over a directory, the null device over anything else. Both
 /// are our own objects, never something that the container's /dev offers (CVE-2025-31133).
-pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fail> {
+pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr, label: Option<&(CString, CString)>) -> Result<(), Fail> {
     let Some(target) = look(child.root()?, path)? else { return Ok(()) };
     if fs::kind(fs::stat(target.as_fd()).call("fstat")?.st_mode) == libc::S_IFDIR {
         let cover = match &child.mask_dir {
             Some(attached) => mount::open_tree(attached.as_fd(), c"", false, false).call("open_tree")?,
-            None => empty_directory()?,
+            None => empty_directory(label)?,
         };
         mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
         leave(target);
@@ -231,10 +234,13 @@ pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fa
     Ok(())
 }
 
-pub(super) fn empty_directory() -> Result<OwnedFd, Fail> {
+pub(super) fn empty_directory(label: Option<&(CString, CString)>) -> Result<OwnedFd, Fail> {
     let context = mount::fsopen(c"tmpfs").call("fsopen")?;
     for (key, value) in [(c"mode", c"755"), (c"nr_inodes", c"2"), (c"size", c"4k")] {
         mount::fsconfig_string(context.as_fd(), key, value).call("fsconfig")?;
+    }
+    if let Some((key, label)) = label {
+        explain(context.as_fd(), mount::fsconfig_string(context.as_fd(), key, label))?;
     }
     mount::fsconfig_create(context.as_fd()).call("fsconfig")?;
     let mounted = mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")?;

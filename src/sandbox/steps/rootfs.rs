@@ -226,7 +226,7 @@ pub(super) fn unexpose(path: &CStr) -> Result<(), Fail> {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(Errno::EINVAL | Errno::EPERM) => {
             let place = fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
-            let cover = super::mounts::empty_directory()?;
+            let cover = super::mounts::empty_directory(None)?;
             mount::move_mount(cover.as_fd(), place.as_fd()).call("move_mount")?;
             leave(cover);
             leave(place);
