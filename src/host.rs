@@ -27,6 +27,8 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
+    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
+    pub bare_mounts: Vec<String>,
     /// Its cgroups are somebody else's: root of a user namespace that was given none.
     pub cgroups_denied: bool,
     /// AppArmor is on. Looked at only where a profile is asked for.
@@ -83,9 +85,24 @@ impl Host {
             selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || !spec.linux.mount_label.is_empty())
                 && has_selinux(),
             resctrl: if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None },
+            bare_mounts: Vec::new(),
             cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
             hierarchy,
         })
+    }
+
+    /// Fills [`Host::bare_mounts`].
+    ///
+    /// # Errors
+    /// /proc/self/mountinfo cannot be read.
+    pub fn find_bare_mounts(&mut self) -> Result<()> {
+        let all = procfs::process::Process::myself()
+            .and_then(|me| me.mountinfo())
+            .map_err(|e| Error::new("read /proc/self/mountinfo", e.to_string()))?;
+        let bare = all.into_iter().filter(|m| m.root == "/" && matches!(m.fs_type.as_str(), "proc" | "sysfs"));
+        self.bare_mounts = bare.map(|m| m.mount_point.to_string_lossy().into_owned()).collect();
+        self.bare_mounts.reverse();
+        Ok(())
     }
 
     /// What the cgroup part of a plan depends on.

@@ -36,6 +36,7 @@ const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
 /// The resctrl group that was made for the container, and its monitoring group.
 pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
+const UNIT: &str = "unit";
 
 /// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
 ///
@@ -239,6 +240,20 @@ impl Entry {
     /// The resctrl group is not the container's any more, to be removed with it.
     pub fn release_rdt(&self, link: &str) -> Result<()> {
         unlinkat(&self.dir, link, UnlinkatFlags::NoRemoveDir).step("unlinkat", || self.step("remove the link", link))
+    }
+
+    /// Names the unit that systemd is about to make, in one line of text: a link cannot be half written.
+    pub fn name_unit(&self, text: &str) -> Result<()> {
+        symlinkat(text, &self.dir, UNIT).step("symlinkat", || self.step("make the link", UNIT))
+    }
+
+    /// The unit that was named, whether it exists or not.
+    pub fn unit(&self) -> Result<Option<String>> {
+        match readlinkat(&self.dir, UNIT) {
+            Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(Error::sys(self.step("read the link", UNIT), "readlinkat", e.into())),
+        }
     }
 
     /// Makes the two FIFOs between init and `start` and opens both for reading and writing, so that init can hold them

@@ -17,6 +17,7 @@ mod spec;
 mod start;
 mod state;
 mod status;
+mod unit;
 mod update;
 mod version;
 

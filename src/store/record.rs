@@ -40,6 +40,9 @@ pub struct Record {
     /// The resctrl groups that its processes are in, absolute, outer first.
     #[serde(default)]
     pub rdt: Vec<PathBuf>,
+    /// The systemd unit that it lies in, as later commands find it; `None` when systemd has no part in it.
+    #[serde(default)]
+    pub unit: Option<String>,
     /// It has a PID namespace of its own: when init dies, all die.
     pub own_pid_namespace: bool,
     /// It has a session keyring of its own, which `exec` joins (not with `--no-new-keyring`).
@@ -68,6 +71,7 @@ impl Record {
             annotations: BTreeMap::new(),
             cgroup: None,
             rdt: Vec::new(),
+            unit: None,
             own_pid_namespace: false,
             keyring: false,
             poststart: false,
