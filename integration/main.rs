@@ -24,6 +24,7 @@ mod bad_input;
 mod budget;
 mod console;
 mod control;
+mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -31,6 +32,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod nested;
 mod process;
 mod program;
 mod resources;
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         control::cases(),
         exec::cases(),
         exec_streams::cases(),
+        delegation::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
+        nested::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),

@@ -42,6 +42,7 @@ fn kind(action: &Action) -> &'static str {
         Hooks,
         Pivot,
         MoveRoot,
+        Unexpose,
         RootPropagation,
         ReadonlyRoot,
         Mask,
