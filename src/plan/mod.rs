@@ -13,6 +13,7 @@ pub mod build;
 pub mod exec;
 pub mod mounts;
 pub mod namespaces;
+pub mod outside;
 pub mod process;
 pub mod rootfs;
 pub mod show;
