@@ -21,6 +21,7 @@ mod stage;
 
 mod bad_input;
 mod budget;
+mod checkpoint;
 mod console;
 mod control;
 mod devices;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         hooks::cases(),
         bad_input::cases(),
         budget::cases(),
+        checkpoint::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),

@@ -5,7 +5,7 @@ use super::start::kept_bundle;
 use super::status::{self, Status};
 use crate::cgroup::Cgroup;
 use crate::cli::{CheckpointArgs, CriuArgs, Global};
-use crate::config::Bundle;
+use crate::config::{Bundle, Linux};
 use crate::criu::Session;
 use crate::criu::message::{Answer, CgroupMode, Features, Kind, Options};
 use crate::criu::mountinfo::{self, Mount};
@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{self, Plan, Request, outside};
 use crate::store::{Record, Store, unknown};
+use crate::sys::mount::{self, Attrs, attr};
 use crate::sys::{fs, inroot};
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
@@ -141,10 +142,27 @@ impl Directories {
         Ok(Self { images_path, log: work_path.join(log), work_path, images, work })
     }
 
-    /// Opens them once more, in another mount namespace: CRIU mounts things in the one of the work files.
-    pub(super) fn again(&mut self) -> Result<()> {
+    /// Opens them once more, in another mount namespace: CRIU mounts things in the one of the work files. In a user
+    /// namespace its processes read images as that one's root: through a mount on which the files are that root's.
+    pub(super) fn again(&mut self, linux: &Linux) -> Result<()> {
         (self.images, self.work) = (directory(&self.images_path)?, directory(&self.work_path)?);
-        Ok(())
+        if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
+            return Ok(());
+        }
+        let step = || format!("map the owner of {}", self.images_path.display());
+        let proc = File::open("/proc").step("open", || "open /proc".into())?;
+        let users = crate::idmap::user_namespace_for(proc.as_fd(), "/linux", &linux.uid_mappings, &linux.gid_mappings)?;
+        let tree = mount::open_tree(self.images.as_fd(), c"", false, false).step("open_tree", step)?;
+        let attrs = Attrs { set: attr::IDMAP, ..Attrs::default() };
+        match mount::mount_setattr(tree.as_fd(), c"", false, attrs, Some(users.as_fd())) {
+            // A file system that cannot: then the files must be such as all may read, and CRIU says which are not.
+            Err(nix::errno::Errno::EINVAL) => Ok(()),
+            other => {
+                other.step("mount_setattr", step)?;
+                self.images = fs::open(tree.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0).step("openat", step)?;
+                Ok(())
+            }
+        }
     }
 
     /// What follows from the flags that both commands have, and from the configuration.

@@ -130,7 +130,7 @@ impl Half {
             }
         }
         let (staged, (mut session, mut options)) = staging::with_stage(&plan, entry.path(), |staged| {
-            dirs.again()?;
+            dirs.again(&bundle.spec.linux)?;
             let mut options = dirs.options(&args.criu, bundle, LOG);
             options.inherit_fd = inherited;
             name(&mut options, &plan, staged)?;

@@ -24,10 +24,18 @@ pub fn quote(path: &Path) -> String {
     read().map(|bytes| errors(&String::from_utf8_lossy(&bytes))).unwrap_or_default()
 }
 
-/// The error lines of a text. Those that only say that it failed are left out as long as there are others.
+/// The program that an error line says could not be run.
+pub fn missing_program(quoted: &str) -> Option<&str> {
+    quoted.split_once("execvp(\"")?.1.split_once('"').map(|(name, _)| name)
+}
+
+/// The error lines of a text. Those that only say that it failed, or that stopped nothing, are left out as long as there
+/// are others.
 pub fn errors(text: &str) -> String {
     let all: Vec<&str> = text.lines().filter_map(|line| Some(line.get(line.find("Error (")?..)?.trim())).collect();
-    let telling: Vec<&str> = all.iter().copied().filter(|line| !line.ends_with("FAILED.")).collect();
+    // The second is of a process without CAP_SYS_RESOURCE, the third follows a line that says what.
+    let idle = ["FAILED.", "Can't setup RLIMIT_NOFILE for self: Operation not permitted", "): exited, status=1"];
+    let telling: Vec<&str> = all.iter().copied().filter(|line| !idle.iter().any(|end| line.ends_with(end))).collect();
     let lines = if telling.is_empty() { all } else { telling };
     let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
     let shown = last.iter().map(|line| line.chars().filter(|c| !c.is_control()).take(WIDTH).collect::<String>());
@@ -49,6 +57,8 @@ mod tests {
             "Error (criu/cr-dump.c:2098): Dumping FAILED."
         );
         assert_eq!(errors("(00.06) all is well\n"), "");
+        let log = "Error (criu/util.c:641): execvp(\"iptables-restore\", ...) failed: No such file or directory\n";
+        assert_eq!(missing_program(&errors(log)), Some("iptables-restore"));
     }
 
     #[test]

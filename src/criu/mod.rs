@@ -207,16 +207,12 @@ impl Session {
         if let Err(e) = self.wait() {
             return e;
         }
-        let cause = match (answer.message.is_empty(), answer.errno) {
-            (false, _) => answer.message.clone(),
-            (true, 0) => "CRIU has failed".into(),
-            (true, errno) => format!("CRIU has failed: {}", crate::error::Errno(errno.saturating_abs())),
-        };
-        match (log, self.words()) {
-            (_, words) if !words.is_empty() => Error::new(kind.words(), words),
-            (Some(log), _) => quoting(Error::new(kind.words(), cause), log),
-            (None, _) => Error::new(kind.words(), cause),
-        }
+        let said = [log.map(log::quote).unwrap_or_default(), self.words(), log::errors(&answer.message)];
+        let cause = said.into_iter().find(|words| !words.is_empty()).unwrap_or_else(|| match answer.errno {
+            0 => "CRIU has failed".into(),
+            errno => format!("CRIU has failed: {}", crate::error::Errno(errno.saturating_abs())),
+        });
+        hinting(Error::new(kind.words(), cause.clone()), &cause, log)
     }
 
     /// The errors that it printed.
@@ -240,8 +236,19 @@ impl Drop for Session {
 /// The error with the words of CRIU's log in the place of its own.
 fn quoting(error: Error, log: &Path) -> Error {
     let quote = log::quote(log);
-    let error = if quote.is_empty() { error } else { Error::new(error.step(), quote) };
-    if log.exists() { error.hint(format!("all of it is in {}", log.display())) } else { error }
+    let error = if quote.is_empty() { error } else { Error::new(error.step(), quote.as_str()) };
+    hinting(error, &quote, Some(log))
+}
+
+fn hinting(error: Error, quote: &str, log: Option<&Path>) -> Error {
+    match (log::missing_program(quote), log.filter(|log| log.exists())) {
+        (Some(name), _) if name.contains("tables") => {
+            error.hint(format!("CRIU needs the program {name}, or --network-lock nftables or skip"))
+        }
+        (Some(name), _) => error.hint(format!("CRIU needs the program {name}")),
+        (None, Some(log)) => error.hint(format!("all of it is in {}", log.display())),
+        (None, None) => error,
+    }
 }
 
 fn ending(status: ExitStatus) -> String {

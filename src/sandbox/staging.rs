@@ -1,5 +1,5 @@
 //! What CRIU is shown of the host while it restores a container: a mount namespace of its own, in which a private tmpfs
-//! holds the root file system and every source of a bind mount, each under its name and with its final attributes.
+//! holds the root file system and a clone of every source of a bind mount, each under its name.
 //!
 //! Nothing is mounted where anybody else could see it, so that nothing is left when this process or CRIU is killed. CRIU
 //! makes no mount points, so those that are missing in the root file system are made here.
@@ -9,7 +9,7 @@ use super::open::{Opened, PRIVATE};
 use super::words;
 use crate::criu::mountinfo::{self, Mount};
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Plan, Source, outside};
+use crate::plan::{Action, Open, Plan, Source, What, outside};
 use crate::sandbox::child::Fail;
 use crate::sys::clone::{self, flags};
 use crate::sys::inroot::{self, Make};
@@ -99,25 +99,32 @@ fn stage(plan: &Plan, slots: Vec<Opened>, place: PathBuf) -> Result<Staged> {
         _ => None,
     });
     let path = path.ok_or_else(|| Error::new("root", "is missing").at("/root"))?;
-    // Once to make mount points in, with the binds that they may lie in, and once without anything for CRIU.
-    let root = attach_root(&dir, path)?;
-    make_mount_points(plan, &slots, root.as_fd())?;
-    umount2(&place.join(ROOT), MntFlags::MNT_DETACH).step("umount2", step)?;
-    drop(root);
-    attach_root(&dir, path)?;
-
     let mut sources: Vec<(CString, CString)> = Vec::new();
     for out in outside::mounts(plan) {
         let Some(Opened::Fd(tree, directory)) = slots.get(out.slot.0) else { continue };
         if sources.iter().any(|(key, _)| *key == out.key) {
             continue;
         }
-        let target =
-            inroot::ensure(dir.as_fd(), &out.key, if *directory { Make::Dir } else { Make::File }).step("openat2", step)?;
+        let make = if *directory { Make::Dir } else { Make::File };
+        let target = inroot::ensure(dir.as_fd(), &out.key, make).step("openat2", step)?;
         mount::move_mount(tree.as_fd(), target.as_fd()).step("move_mount", step)?;
-        let path = c_path(&place.join(std::ffi::OsStr::from_bytes(out.key.as_bytes())));
+        let path = match plan.opens.get(out.slot.0) {
+            // CRIU makes a mount that followed the host's a follower again, of the mount that its source lies on. It takes
+            // one such mount for all sources on a file system, so that must be the whole one.
+            Some(Open { what: What::Tree(tree), path, .. }) if tree.idmap.is_none() => {
+                let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+                c_path(&path.canonicalize().step("readlink", step)?)
+            }
+            _ => c_path(&place.join(std::ffi::OsStr::from_bytes(out.key.as_bytes()))),
+        };
         sources.push((out.key, path));
     }
+    // Once to make mount points in, with the binds that they may lie in, and once without anything for CRIU.
+    let root = attach_root(&dir, path)?;
+    make_mount_points(plan, &slots, root.as_fd())?;
+    umount2(&place.join(ROOT), MntFlags::MNT_DETACH).step("umount2", step)?;
+    drop(root);
+    attach_root(&dir, path)?;
     Ok(Staged { root: c_path(&place.join(ROOT)), sources, slots, place })
 }
 
