@@ -4,7 +4,7 @@ use crate::bundle::{Bundle, Container, Output, eventually, within};
 use crate::case;
 use crate::case::{Case, name_of_runtime};
 use crate::hostdelta::Snapshot;
-use crate::stage::{self, WORK};
+use crate::stage;
 use nix::libc;
 use serde_json::{Value, json};
 use std::fs::{self, File};
@@ -34,7 +34,6 @@ pub fn cases() -> Vec<Case> {
         case!(connections_inside_go_on).vm("a kernel older than 6.17: CRIU 4.1 cannot save TCP sockets of later ones"),
         case!(mounts_come_back_as_they_were).except("runc", "makes the root writable"),
         case!(exchanged_mount_points_open_nothing).except("runc", "CVE-2026-119101").except("crun", "CVE-2026-119101"),
-        case!(a_user_namespace_comes_back).ours(OLD),
         case!(namespaces_of_others_are_joined_again).except("crun", OLD),
         case!(hooks_run_and_one_that_fails_takes_it_away).ours("their order, and poststart"),
         case!(a_restore_in_the_foreground_is_like_run),
@@ -386,27 +385,6 @@ fn exchanged_mount_points_open_nothing() {
     } else {
         assert!(output.stderr.contains("/mounts/"), "{output:?}");
         before.assert_unchanged();
-    }
-}
-
-fn a_user_namespace_comes_back() {
-    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
-    let bundle = counting().namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    open_to_all(&bundle);
-    let (container, _lines) = started(&bundle);
-    checkpoint(&bundle, &[]);
-    let saved = count(container.pid);
-    let (container, _lines) = restored(&bundle, &[]);
-    eventually("it counts on", || count(container.pid) > saved + 3);
-    let map = fs::read_to_string(format!("/proc/{}/uid_map", container.pid)).expect("read the map");
-    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
-    assert_eq!(container.call("exec", &["cat", "/dev/zero", "/nonexistent"]).status, 1);
-}
-
-fn open_to_all(bundle: &Bundle) {
-    use std::os::unix::fs::PermissionsExt;
-    for dir in [Path::new(WORK), &bundle.home, &bundle.dir(), &bundle.rootfs()] {
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("set a mode");
     }
 }
 

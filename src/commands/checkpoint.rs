@@ -5,7 +5,7 @@ use super::start::kept_bundle;
 use super::status::{self, Status};
 use crate::cgroup::Cgroup;
 use crate::cli::{CheckpointArgs, CriuArgs, Global};
-use crate::config::{Bundle, Linux};
+use crate::config::Bundle;
 use crate::criu::Session;
 use crate::criu::message::{Answer, CgroupMode, Features, Kind, Options};
 use crate::criu::mountinfo::{self, Mount};
@@ -13,17 +13,18 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{self, Plan, Request, outside};
 use crate::store::{Record, Store, unknown};
-use crate::sys::mount::{self, Attrs, attr};
 use crate::sys::{fs, inroot};
 use std::ffi::CString;
 use std::fs::{DirBuilder, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// What the standard streams were, beside CRIU's own images: keys by which `restore` finds those that lie outside.
 pub(super) const DESCRIPTORS: &str = "descriptors.json";
+/// What follows the key of a stream that was the null device.
+const NULL: &str = ":/dev/null";
 /// An annotation that names CRIU's configuration file; empty for none.
 const CONFIGURATION: &str = "org.criu.config";
 /// Where that file is looked for otherwise. The second is runc's.
@@ -142,27 +143,10 @@ impl Directories {
         Ok(Self { images_path, log: work_path.join(log), work_path, images, work })
     }
 
-    /// Opens them once more, in another mount namespace: CRIU mounts things in the one of the work files. In a user
-    /// namespace its processes read images as that one's root: through a mount on which the files are that root's.
-    pub(super) fn again(&mut self, linux: &Linux) -> Result<()> {
+    /// Opens them once more, in another mount namespace: CRIU mounts things in the one of the work files.
+    pub(super) fn again(&mut self) -> Result<()> {
         (self.images, self.work) = (directory(&self.images_path)?, directory(&self.work_path)?);
-        if linux.uid_mappings.is_empty() || linux.gid_mappings.is_empty() {
-            return Ok(());
-        }
-        let step = || format!("map the owner of {}", self.images_path.display());
-        let proc = File::open("/proc").step("open", || "open /proc".into())?;
-        let users = crate::idmap::user_namespace_for(proc.as_fd(), "/linux", &linux.uid_mappings, &linux.gid_mappings)?;
-        let tree = mount::open_tree(self.images.as_fd(), c"", false, false).step("open_tree", step)?;
-        let attrs = Attrs { set: attr::IDMAP, ..Attrs::default() };
-        match mount::mount_setattr(tree.as_fd(), c"", false, attrs, Some(users.as_fd())) {
-            // A file system that cannot: then the files must be such as all may read, and CRIU says which are not.
-            Err(nix::errno::Errno::EINVAL) => Ok(()),
-            other => {
-                other.step("mount_setattr", step)?;
-                self.images = fs::open(tree.as_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0).step("openat", step)?;
-                Ok(())
-            }
-        }
+        Ok(())
     }
 
     /// What follows from the flags that both commands have, and from the configuration.
@@ -226,7 +210,7 @@ fn name_mounts(options: &mut Options, plan: &Plan, pid: i32, mounts: &[Mount]) -
         }
         let point = CString::new(mount.point.as_os_str().as_bytes()).unwrap_or_default();
         if !options.ext_mnt.iter().any(|(known, _)| *known == point) {
-            options.ext_mnt.push((point, out.key));
+            options.ext_mnt.push((point, out.key.to_owned()));
         }
     }
     Ok(())
@@ -255,12 +239,12 @@ fn name_streams(options: &mut Options, dirs: &Directories, pid: i32, mounts: &[M
             Err(e) => return Err(e).step("readlink", || format!("read {path}")),
         };
         if key.starts_with('/')
-            && let Some(outside) = outside_file(pid, n, mounts)?
+            && let Some((outside, is_null)) = outside_file(pid, n, mounts)?
         {
             if !options.external.contains(&outside) {
                 options.external.push(outside.clone());
             }
-            key = outside;
+            key = if is_null { outside + NULL } else { outside };
         }
         keys.push(key);
     }
@@ -271,23 +255,45 @@ fn name_streams(options: &mut Options, dirs: &Directories, pid: i32, mounts: &[M
     std::io::Write::write_all(&mut file, &bytes).step("write", step)
 }
 
-/// CRIU's key of an open file of a process on a mount that is not the container's; `None` if it is.
-fn outside_file(pid: i32, n: i32, mounts: &[Mount]) -> Result<Option<String>> {
+/// CRIU's key of a file, or the null device, that a process has open on a mount that is not the container's, and whether it
+/// is the latter; `None` for anything else.
+fn outside_file(pid: i32, n: i32, mounts: &[Mount]) -> Result<Option<(String, bool)>> {
     let info = format!("/proc/{pid}/fdinfo/{n}");
     let text = std::fs::read_to_string(&info).step("read", || format!("read {info}"))?;
     let id: Option<u32> = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     let Some(id) = id.filter(|id| !mounts.iter().any(|m| m.id == *id)) else { return Ok(None) };
     let path = format!("/proc/{pid}/fd/{n}");
-    let inode = std::fs::metadata(&path).step("stat", || format!("look at {path}"))?.ino();
-    Ok(Some(format!("file[{id:x}:{inode:x}]")))
+    let meta = std::fs::metadata(&path).step("stat", || format!("look at {path}"))?;
+    let is_null = meta.file_type().is_char_device() && meta.rdev() == libc::makedev(1, 3);
+    let known = is_null || meta.is_file();
+    Ok(known.then(|| (format!("file[{id:x}:{:x}]", meta.ino()), is_null)))
 }
 
-/// Reads what [`name_streams`] wrote: the keys of the streams that lie outside, with their numbers.
-pub(super) fn streams(dirs: &Directories) -> Result<Vec<(String, i32)>> {
+/// A standard stream that lies outside.
+pub(super) enum Stream {
+    /// Whatever the caller has under that number now.
+    Caller(i32),
+    /// The null device.
+    Null,
+}
+
+/// Reads what [`name_streams`] wrote: the keys of the streams that lie outside.
+pub(super) fn streams(dirs: &Directories) -> Result<Vec<(String, Stream)>> {
     let path = dirs.images_path.join(DESCRIPTORS);
     let step = || format!("read {}", path.display());
     let bytes = std::fs::read(&path).step("openat", step)?;
     let keys: Vec<String> = serde_json::from_slice(&bytes).map_err(|e| Error::new(step(), e.to_string()))?;
-    let outside = |key: &String| key.starts_with("pipe:[") || key.starts_with("file[");
-    Ok(keys.into_iter().zip(0..3).filter(|(key, _)| outside(key)).collect())
+    let mut found: Vec<(String, Stream)> = Vec::new();
+    for (key, n) in keys.into_iter().zip(0..3) {
+        let (key, stream) = match key.strip_suffix(NULL) {
+            Some(key) => (key.to_owned(), Stream::Null),
+            None => (key, Stream::Caller(n)),
+        };
+        let outside = key.starts_with("pipe:[") || key.starts_with("file[");
+        // One description that stands for several streams is given once.
+        if outside && !found.iter().any(|(known, _)| *known == key) {
+            found.push((key, stream));
+        }
+    }
+    Ok(found)
 }

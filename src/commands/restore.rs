@@ -1,7 +1,7 @@
 //! `restore`: a container made of what `checkpoint` saved. State directory and cgroup are made as by `create`; the rest is
 //! CRIU's work, with the bundle's mounts and namespaces of others given to it.
 
-use super::checkpoint::{Directories, streams};
+use super::checkpoint::{Directories, Stream, streams};
 use super::create::{self, equip};
 use super::{delete, pid_file};
 use crate::cgroup::Cgroup;
@@ -116,8 +116,13 @@ impl Half {
         let mut record = create::record(bundle, &asked.id, &host, &plan)?;
 
         let (mut given, mut inherited) = (Vec::new(), Vec::new());
-        for (key, n) in outside {
-            let stream = fs::stdio(n).try_clone_to_owned().step("fcntl", || format!("give standard stream {n} to CRIU"))?;
+        for (key, stream) in outside {
+            let stream = match stream {
+                Stream::Caller(n) => {
+                    fs::stdio(n).try_clone_to_owned().step("fcntl", || format!("give standard stream {n} to CRIU"))?
+                }
+                Stream::Null => fs::open(fs::cwd(), c"/dev/null", libc::O_RDWR, 0).step("openat", || "open /dev/null".into())?,
+            };
             inherited.push((key, stream.as_raw_fd()));
             given.push(stream);
         }
@@ -130,7 +135,7 @@ impl Half {
             }
         }
         let (staged, (mut session, mut options)) = staging::with_stage(&plan, entry.path(), |staged| {
-            dirs.again(&bundle.spec.linux)?;
+            dirs.again()?;
             let mut options = dirs.options(&args.criu, bundle, LOG);
             options.inherit_fd = inherited;
             name(&mut options, &plan, staged)?;

@@ -1,19 +1,22 @@
 //! What of a container lies outside of it, for CRIU: it saves and restores what the container's namespaces hold, and must be
 //! told of the rest by name.
 //!
-//! The names are places in `config.json`, never paths that the container could have a say in: whoever could exchange two
-//! of them would get a read-only source writable (CVE-2026-119101).
+//! The names are destinations as `config.json` has them (engines restore with one that has the same mounts in another
+//! order), never paths that were looked up where the container has a say: whoever could exchange two of them would get a
+//! read-only source writable (CVE-2026-119101).
 
 use super::{Action, Plan, Slot, Source, What};
 use crate::sys::clone::flags;
 use crate::sys::mount::attr;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// A mount that shows something of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outside<'a> {
+    /// The field that asked for it.
+    pub field: &'a str,
     /// The name that CRIU's images know it by.
-    pub key: CString,
+    pub key: &'a CStr,
     /// Where it is asked for, inside the root.
     pub target: &'a CStr,
     /// What is mounted.
@@ -31,25 +34,24 @@ pub fn mounts(plan: &Plan) -> Vec<Outside<'_>> {
         Some(What::Tree(tree)) => (tree.attrs.set | tree.recursive_attrs.set) & attr::RDONLY != 0,
         _ => false,
     };
-    let key = |text: String| CString::new(text).unwrap_or_default();
     let mut found = Vec::new();
     for step in &plan.steps {
+        let field = step.field.as_str();
         match &step.action {
             Action::Mount(m) => {
                 if let Source::Tree(slot) = m.source {
-                    let key = key(step.field.trim_start_matches('/').replace('/', "-"));
-                    found.push(Outside { key, target: &m.target, slot, readonly: readonly(slot), mask: false });
+                    let readonly = readonly(slot);
+                    found.push(Outside { field, key: &m.target, target: &m.target, slot, readonly, mask: false });
                 }
             }
             Action::Device(d) => {
                 if let Some(slot) = d.host {
-                    let key = key(format!("device-{}", found.len()));
-                    found.push(Outside { key, target: &d.path, slot, readonly: false, mask: false });
+                    found.push(Outside { field, key: &d.path, target: &d.path, slot, readonly: false, mask: false });
                 }
             }
             Action::Mask(path) => {
                 if let Some(slot) = null {
-                    found.push(Outside { key: c"masked".into(), target: path, slot, readonly: false, mask: true });
+                    found.push(Outside { field, key: c"/dev/null", target: path, slot, readonly: false, mask: true });
                 }
             }
             _ => {}

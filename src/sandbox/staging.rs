@@ -102,11 +102,13 @@ fn stage(plan: &Plan, slots: Vec<Opened>, place: PathBuf) -> Result<Staged> {
     let mut sources: Vec<(CString, CString)> = Vec::new();
     for out in outside::mounts(plan) {
         let Some(Opened::Fd(tree, directory)) = slots.get(out.slot.0) else { continue };
-        if sources.iter().any(|(key, _)| *key == out.key) {
+        let known = sources.iter().position(|(key, _)| key.as_c_str() == out.key);
+        if out.mask && known.is_some() {
             continue;
         }
         let make = if *directory { Make::Dir } else { Make::File };
-        let target = inroot::ensure(dir.as_fd(), &out.key, make).step("openat2", step)?;
+        let name = name_of(out.slot);
+        let target = inroot::ensure(dir.as_fd(), &c_path(&name), make).step("openat2", step)?;
         mount::move_mount(tree.as_fd(), target.as_fd()).step("move_mount", step)?;
         let path = match plan.opens.get(out.slot.0) {
             // CRIU makes a mount that followed the host's a follower again, of the mount that its source lies on. It takes
@@ -115,9 +117,13 @@ fn stage(plan: &Plan, slots: Vec<Opened>, place: PathBuf) -> Result<Staged> {
                 let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
                 c_path(&path.canonicalize().step("readlink", step)?)
             }
-            _ => c_path(&place.join(std::ffi::OsStr::from_bytes(out.key.as_bytes()))),
+            _ => c_path(&place.join(name)),
         };
-        sources.push((out.key, path));
+        // Of two on one place, the later one is seen.
+        match known.and_then(|n| sources.get_mut(n)) {
+            Some(source) => source.1 = path,
+            None => sources.push((out.key.to_owned(), path)),
+        }
     }
     // Once to make mount points in, with the binds that they may lie in, and once without anything for CRIU.
     let root = attach_root(&dir, path)?;
@@ -126,6 +132,11 @@ fn stage(plan: &Plan, slots: Vec<Opened>, place: PathBuf) -> Result<Staged> {
     drop(root);
     attach_root(&dir, path)?;
     Ok(Staged { root: c_path(&place.join(ROOT)), sources, slots, place })
+}
+
+/// The name of a source on the stage.
+fn name_of(slot: crate::plan::Slot) -> PathBuf {
+    format!("source-{}", slot.0).into()
 }
 
 /// The name of the root file system on the stage.
@@ -196,18 +207,17 @@ fn c_path(path: &Path) -> CString {
 /// say how a mount was, and the container may have had a say in those. `criu` still sees the stage.
 pub fn verify(plan: &Plan, staged: &Staged, criu: i32, pid: i32) -> Result<()> {
     let (shown, restored) = (mountinfo::of(criu)?, mountinfo::of(pid)?);
-    let source = |key: &CStr| Mount::on(&shown, &staged.place.join(std::ffi::OsStr::from_bytes(key.to_bytes())));
+    let source = |slot| Mount::on(&shown, &staged.place.join(name_of(slot)));
     let outside = outside::mounts(plan);
-    let writable: Vec<_> = outside.iter().filter(|o| !o.readonly).filter_map(|o| source(&o.key)).collect();
+    let writable: Vec<_> = outside.iter().filter(|o| !o.readonly).filter_map(|o| source(o.slot)).collect();
     for out in outside.iter().filter(|o| o.readonly) {
-        let Some(source) = source(&out.key) else { continue };
+        let Some(source) = source(out.slot) else { continue };
         if writable.iter().any(|w| w.same_source(source)) {
             continue;
         }
         if let Some(bad) = restored.iter().find(|m| m.same_source(source) && !m.readonly) {
             let cause = format!("on {} it is writable", bad.point.display());
-            let field = format!("/{}", out.key.to_string_lossy().replace('-', "/"));
-            return Err(Error::new("restore a read-only mount", cause).at(field));
+            return Err(Error::new("restore a read-only mount", cause).at(out.field));
         }
     }
     let readonly = plan.steps.iter().any(|s| matches!(s.action, Action::ReadonlyRoot));
