@@ -22,6 +22,7 @@ mod stage;
 mod apparmor;
 mod bad_input;
 mod budget;
+mod checkpoint;
 mod console;
 mod control;
 mod delegation;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
         hooks::cases(),
         bad_input::cases(),
         budget::cases(),
+        checkpoint::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),

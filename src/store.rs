@@ -195,6 +195,11 @@ impl Entry {
         &self.id
     }
 
+    /// The path of its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its directory, to make sockets and files in.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

@@ -6,6 +6,7 @@
 mod argv;
 mod command;
 mod control;
+mod criu;
 pub mod definition;
 
 pub use command::*;
@@ -59,9 +60,6 @@ impl Line {
             return help(self.program, words.rest.first());
         }
         let verb = find(name)?;
-        if !verb.is_ready() {
-            return Ok(Command::NotYet(verb.name));
-        }
         match matches(self.program, verb, &words.rest)? {
             Ok(m) => typed(verb, &m),
             Err(help) => Ok(Command::Help(help)),
@@ -90,9 +88,6 @@ fn help(program_name: &'static str, of: Option<&OsString>) -> Result<Command> {
         return Ok(Command::Help(program(program_name).render_long_help().to_string()));
     };
     let verb = find(name)?;
-    if !verb.is_ready() {
-        return Ok(Command::NotYet(verb.name));
-    }
     Ok(Command::Help(verb.command().bin_name(format!("{program_name} {}", verb.name)).render_long_help().to_string()))
 }
 
@@ -234,7 +229,9 @@ fn typed(verb: &'static Verb, m: &ArgMatches) -> Result<Command> {
         "resume" => Command::Resume { id: id()? },
         "events" => Command::Events { id: id()?, interval: control::interval(&text("interval"))?, stats: m.get_flag("stats") },
         "update" => Command::Update(control::update(m, id()?)?),
-        name => Command::NotYet(name),
+        "checkpoint" => Command::Checkpoint(criu::checkpoint(m, id()?)?),
+        "restore" => Command::Restore(criu::restore(m, made()?)?),
+        name => return Err(Error::new(name, "is in the table of commands and has no meaning")),
     })
 }
 
@@ -321,13 +318,6 @@ mod tests {
         assert_eq!(manager("--systemd-cgroup=false create a"), CgroupManager::Cgroupfs);
         assert_eq!(manager("--cgroup-manager=disabled create a"), CgroupManager::Disabled);
         assert!(command("--cgroup-manager podman create a").is_err());
-    }
-
-    #[test]
-    fn not_yet_is_refused_by_name_help_and_all() {
-        for line in ["checkpoint --help", "restore --lsm-mount-context", "help restore", "checkpoint a"] {
-            assert!(matches!(command(line).unwrap(), Command::NotYet(_)), "{line}");
-        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::pid_file;
 use super::unit::{self, Making};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Setup};
 use crate::cli::{CreateArgs, Global};
 use crate::config::{Bundle, OCI_VERSION, OciState};
 use crate::console::{self, Console};
@@ -141,15 +141,7 @@ impl Half {
         if let Some(unit) = plan.cgroup.as_ref().and_then(|setup| setup.unit.as_ref()) {
             self.unit = Some(Making::begin(entry, unit)?);
         } else if let Some(setup) = &plan.cgroup {
-            entry.name_cgroup(&setup.directory())?;
-            let cgroup = self.cgroup.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
-            cgroup.apply(&setup.writes)?;
-            if let Some(owner) = setup.owner {
-                cgroup.delegate(owner)?;
-            }
-            if setup.devices.is_some() {
-                cgroup.attach_devices(setup.devices.as_deref())?;
-            }
+            make_cgroup(entry, setup, &mut self.cgroup)?;
         }
         if how.wait {
             equipment.fifos = Some(entry.make_fifos()?);
@@ -228,6 +220,20 @@ impl Half {
     }
 }
 
+/// Names the cgroup, makes it, and sets its limits. `made` has it as soon as it is there.
+pub(super) fn make_cgroup(entry: &Entry, setup: &Setup, made: &mut Option<Cgroup>) -> Result<()> {
+    entry.name_cgroup(&setup.directory())?;
+    let cgroup = made.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
+    cgroup.apply(&setup.writes)?;
+    if let Some(owner) = setup.owner {
+        cgroup.delegate(owner)?;
+    }
+    if setup.devices.is_some() {
+        cgroup.attach_devices(setup.devices.as_deref())?;
+    }
+    Ok(())
+}
+
 /// Runs the poststop hooks; their failures are warnings (runtime.md, Lifecycle, step 13).
 pub fn poststop(bundle: &Bundle, id: &str) {
     let Some(list) = bundle.spec.hooks.as_ref() else { return };
@@ -244,14 +250,19 @@ pub fn poststop(bundle: &Bundle, id: &str) {
 
 /// Ends what was begun. Each part is tried whatever became of the others; `delete --force` finds what is left.
 fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Making>, entry: Option<&Entry>) {
+    if let Some(launched) = launched {
+        launched.kill();
+    }
+    remove(cgroup, unit, entry);
+}
+
+/// Ends what is in the cgroup or the unit, removes that, and then the state.
+pub(super) fn remove(cgroup: Option<&Cgroup>, unit: Option<&Making>, entry: Option<&Entry>) {
     let warn = |what: Result<()>| {
         if let Err(e) = what {
             crate::log::warn(&format!("after a failure: {e}"));
         }
     };
-    if let Some(launched) = launched {
-        launched.kill();
-    }
     let mut clean = true;
     if let Some(cgroup) = cgroup {
         let removed = cgroup.kill().and_then(|()| cgroup.remove(EMPTY));
@@ -274,7 +285,7 @@ fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Maki
     }
 }
 
-fn state_json(bundle: &Bundle, id: &str, status: &str, pid: i32) -> Vec<u8> {
+pub(super) fn state_json(bundle: &Bundle, id: &str, status: &str, pid: i32) -> Vec<u8> {
     let dir = bundle.dir.to_string_lossy();
     OciState { oci_version: OCI_VERSION, id, status, pid, bundle: &dir, annotations: &bundle.spec.annotations }.to_json()
 }
@@ -285,9 +296,14 @@ fn runtime_hooks(bundle: &Bundle, launched: &Launched, id: &str) -> Result<()> {
     if !devices.is_empty() {
         crate::network::move_devices(devices, launched.network_namespace()?.as_fd())?;
     }
+    creating_hooks(bundle, id, launched.pid)
+}
+
+/// `prestart` and `createRuntime` hooks.
+pub(super) fn creating_hooks(bundle: &Bundle, id: &str, pid: i32) -> Result<()> {
     let Some(list) = &bundle.spec.hooks else { return Ok(()) };
     let output = hooks::Output::open(&bundle.spec.annotations)?;
-    let state = state_json(bundle, id, "creating", launched.pid);
+    let state = state_json(bundle, id, "creating", pid);
     for stage in [Stage::Prestart, Stage::CreateRuntime] {
         hooks::run(stage, stage.of(list), &state, &bundle.dir, &output)?;
     }
@@ -347,7 +363,7 @@ pub(super) fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'st
     Ok((ours, equipment))
 }
 
-fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
+pub(super) fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
     let mut record = Record::new(id);
     record.boot_id = init::boot_id()?;
     record.bundle.clone_from(&bundle.dir);

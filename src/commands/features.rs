@@ -126,7 +126,12 @@ fn supported() -> Features {
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             net_devices: Enabled { enabled: true },
         },
-        annotations: BTreeMap::from([("io.github.onggi.commit", commit), ("io.github.onggi.version", env!("CARGO_PKG_VERSION"))]),
+        annotations: BTreeMap::from([
+            ("io.github.onggi.commit", commit),
+            ("io.github.onggi.version", env!("CARGO_PKG_VERSION")),
+            // The name that runc has for it.
+            ("org.opencontainers.runc.checkpoint.enabled", "true"),
+        ]),
         potentially_unsafe_config_annotations: UNSAFE_ANNOTATIONS,
     }
 }

@@ -49,7 +49,7 @@ pub struct Launched {
 }
 
 /// Open files up to which no caller's soft limit is in the way.
-const MANY_OPEN: usize = 200;
+pub(super) const MANY_OPEN: usize = 200;
 
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
@@ -158,7 +158,7 @@ fn refused_clone(errno: Errno) -> Error {
 }
 
 /// Opens the plan's list, or leaves that to the child, which then opens all but the namespaces.
-fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
+pub(super) fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
     let by_child = plan.steps.iter().any(|s| matches!(s.action, Action::Opens));
     let mut slots = Vec::with_capacity(plan.opens.len());
     let mut maps: Vec<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>, OwnedFd)> = Vec::new();

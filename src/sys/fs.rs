@@ -241,3 +241,13 @@ pub fn is_inherited(number: i32) -> bool {
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     flags != -1 && flags & libc::FD_CLOEXEC == 0
 }
+
+/// Takes a descriptor that our caller left open (3 or higher, as an argument names it) as our own. EBADF if it is not open.
+pub fn take_inherited(number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: integers only; F_GETFD changes nothing.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number < 3 || flags == -1 {
+        return Err(Errno::EBADF);
+    }
+    owned(libc::c_long::from(number))
+}

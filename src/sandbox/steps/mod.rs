@@ -7,6 +7,8 @@ mod process;
 mod program;
 mod rootfs;
 
+pub(super) use mounts::target as mount_point;
+
 use super::child::{Call, Child, Fail};
 use super::open;
 use super::report::{Kind, Report};
