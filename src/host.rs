@@ -28,6 +28,8 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
+    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
+    pub bare_mounts: Vec<String>,
     /// What may be done in it.
     pub delegation: Delegation,
 }
@@ -73,9 +75,24 @@ impl Host {
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
             setgroups_denied,
+            bare_mounts: Vec::new(),
             delegation,
             hierarchy,
         })
+    }
+
+    /// Fills [`Host::bare_mounts`].
+    ///
+    /// # Errors
+    /// /proc/self/mountinfo cannot be read.
+    pub fn find_bare_mounts(&mut self) -> Result<()> {
+        let all = procfs::process::Process::myself()
+            .and_then(|me| me.mountinfo())
+            .map_err(|e| Error::new("read /proc/self/mountinfo", e.to_string()))?;
+        let bare = all.into_iter().filter(|m| m.root == "/" && matches!(m.fs_type.as_str(), "proc" | "sysfs"));
+        self.bare_mounts = bare.map(|m| m.mount_point.to_string_lossy().into_owned()).collect();
+        self.bare_mounts.reverse();
+        Ok(())
     }
 
     /// What the cgroup part of a plan depends on.

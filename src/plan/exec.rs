@@ -25,6 +25,8 @@ pub struct ExecRequest<'a> {
     pub keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserve: u32,
+    /// The process may have to be moved into the container's cgroup by systemd.
+    pub placed: bool,
 }
 
 /// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
@@ -78,6 +80,9 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     let mut warnings = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 
+    if request.placed {
+        push(&mut steps, "", Action::Pause(Pause::Placed));
+    }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     // Before anybody in the container can see this process.
     push(&mut steps, "", Action::Undumpable);
@@ -182,7 +187,7 @@ mod tests {
     }
 
     fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
-        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0 };
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false };
         let plan = compile_exec(spec, program, &request, host).unwrap();
         plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
     }
@@ -228,7 +233,7 @@ mod tests {
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0 };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
         let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
         assert_eq!(plan.affinity, Some(vec![1]));
         assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
@@ -236,7 +241,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0 };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
         for (process, field) in [
             (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
             (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),
