@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         case!(one_id_can_be_any_inside).except("runc", "1.1 wants root mapped").except("crun", HELPERS),
         case!(the_life_cycle_works).except("crun", HELPERS),
         case!(the_state_lies_in_the_runtime_directory_of_the_user).ours("others name it otherwise"),
+        case!(the_state_of_a_user_namespace_s_root_depends_on_the_name).ours("others name it otherwise"),
         case!(a_state_root_of_another_user_is_refused).ours("others fail on the way"),
         case!(devices_are_bound),
         case!(setgroups_is_denied_with_one_id),
@@ -31,6 +32,8 @@ pub fn cases() -> Vec<Case> {
         case!(ranges_of_the_user_are_mapped),
         case!(additional_groups_can_be_had_with_ranges).except("runc", "1.1 refuses them"),
         case!(a_range_of_somebody_else_is_refused).ours(WORDS),
+        case!(an_owner_that_is_not_mapped_is_named).ours("others lack the hint"),
+        case!(the_namespaces_of_the_host_are_shown).ours("others mount none of them"),
         case!(a_limit_is_refused_by_its_field).ours(WORDS),
         case!(a_missing_user_namespace_is_hinted_at).ours(WORDS),
         case!(a_host_without_user_namespaces_is_hinted_at).ours(WORDS),
@@ -193,6 +196,32 @@ fn the_state_lies_in_the_runtime_directory_of_the_user() {
     refused(&bundle.finish(as_user(&command)), &["XDG_RUNTIME_DIR is not set"]);
 }
 
+/// Rootless engines are root in a user namespace of the user's; in a container root is called so.
+fn the_state_of_a_user_namespace_s_root_depends_on_the_name() {
+    let bundle = for_nested(of_user()).args(["true"]);
+    bundle.write();
+    let call = |name: &str, runtime_dir: bool| {
+        let mut command = Command::new(runtime());
+        command.args(["run", "--keep", &bundle.id]).current_dir(bundle.dir());
+        let user = as_user(&command);
+        let mut words = user.get_args();
+        let mut command = Command::new("setpriv");
+        command.args(words.by_ref().take(3)).args(["unshare", "-Urm"]).args(words).env("USER", name).current_dir(bundle.dir());
+        if runtime_dir {
+            command.env("XDG_RUNTIME_DIR", &bundle.home);
+        } else {
+            command.env_remove("XDG_RUNTIME_DIR");
+        }
+        bundle.finish(command)
+    };
+    assert_eq!(call("somebody", true).status, 0);
+    let root = fs::metadata(bundle.home.join("onggi")).expect("look at the state root");
+    assert_eq!((root.mode() & 0o7777, root.uid()), (0o1700, USER));
+    for output in [call("root", true), call("somebody", false)] {
+        refused(&output, &["make the state root /run/onggi: permission denied", "set XDG_RUNTIME_DIR"]);
+    }
+}
+
 fn a_state_root_of_another_user_is_refused() {
     let bundle = of_user();
     fs::create_dir(bundle.root()).expect("make the state root");
@@ -250,7 +279,12 @@ fn additional_groups_can_be_had_with_ranges() {
 fn a_range_of_somebody_else_is_refused() {
     let map = json!([{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 300000, "size": 10}]);
     let bundle = of_user().set("/linux/uidMappings", map.clone());
-    refused(&run_with_ranges(&bundle), &["/linux/uidMappings", "/etc/subuid"]);
+    let why = "/etc/subuid gives onggi 200000 to 265535, and not all of 300000 to 300009";
+    refused(&run_with_ranges(&bundle), &["/linux/uidMappings: ", "newuidmap", why]);
+    // Nobody of the name, nor of the number.
+    bundle.write();
+    let without = bundle.finish(as_user(&bundle.command(["run", &bundle.id])));
+    refused(&without, &["/linux/uidMappings: ", &format!("add the line {USER}:100000:65536")]);
 }
 
 fn a_limit_is_refused_by_its_field() {
@@ -292,4 +326,29 @@ fn a_host_without_user_namespaces_is_hinted_at() {
 fn root_of_a_user_namespace_runs_containers() {
     let output = nested(&for_nested(of_user()).args(["cat", "/proc/self/uid_map"]), "true");
     assert_eq!(output.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "1"], "{output:?}");
+}
+
+/// `spec` without `--rootless` gives the terminals to group 5.
+fn an_owner_that_is_not_mapped_is_named() {
+    let bundle = of_user();
+    let mounts = bundle.config["mounts"].as_array().expect("a list");
+    let n = mounts.iter().position(|mount| mount["type"] == "devpts").expect("the terminals");
+    let bundle = bundle.set(&format!("/mounts/{n}/options/-"), "gid=5");
+    let field = format!("/mounts/{n}/options");
+    refused(&run(&bundle), &[&field, "cannot specify gid=5 mount option for rootless container", "leave the option out"]);
+}
+
+/// Namespaces that the user namespace does not own: the host's /proc, /sys and queues take the place of new ones.
+fn the_namespaces_of_the_host_are_shown() {
+    let mut bundle = of_user();
+    let list = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    list.retain(|namespace| ["mount", "user", "uts"].iter().any(|kind| namespace["type"] == *kind));
+    let mounts = bundle.config["mounts"].as_array().expect("a list");
+    let at = |what: &str| mounts.iter().position(|mount| mount["destination"] == what).expect("a mount");
+    let (sys, queues) = (at("/sys"), at("/dev/mqueue"));
+    let bundle = bundle.set(&format!("/mounts/{sys}"), json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"}));
+    let bundle = if Path::new("/dev/mqueue").exists() { bundle } else { bundle.remove(&format!("/mounts/{queues}")) };
+    let script = "test -d /proc/1 && test $$ != 1 && grep ' /sys ' /proc/self/mounts | cut -d' ' -f4 | cut -d, -f1; ls -d /sys/class/net/lo";
+    let output = run(&bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([])).sh(script));
+    assert_eq!((output.status, output.stdout.as_str()), (0, "ro\n/sys/class/net/lo\n"), "{output:?}");
 }

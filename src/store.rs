@@ -38,15 +38,19 @@ const UNIT: &str = "unit";
 /// The resctrl group that was made for the container, and its monitoring group.
 pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
 
-/// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
+/// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace. Root of
+/// another who is called so too (`USER`) has a system of its own, such as a container's, and `/run` there; an engine's root is
+/// a user of the host by name. These are runc's rules.
 ///
 /// # Errors
 /// No directory that is the user's own is known.
 pub fn default_root() -> Result<PathBuf> {
     let root = nix::unistd::geteuid().is_root();
-    let nested = || crate::sys::fs::in_nested_user_namespace().unwrap_or(false);
+    let user = || {
+        crate::sys::fs::in_nested_user_namespace().unwrap_or(false) && std::env::var_os("USER").is_none_or(|name| name != "root")
+    };
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
-        Some(dir) if !root || nested() => Ok(Path::new(&dir).join("onggi")),
+        Some(dir) if !root || user() => Ok(Path::new(&dir).join("onggi")),
         None if !root => Err(Error::new("find the state root", "XDG_RUNTIME_DIR is not set").hint("set it, or pass --root")),
         _ => Ok("/run/onggi".into()),
     }
@@ -75,19 +79,27 @@ impl Store {
     /// It is writable by others, or not ours: who can write there can make us kill and remove.
     pub fn open_or_make(root: Option<&Path>) -> Result<Self> {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
+        // In a user's own directory, which root of a user namespace may have too.
+        let sticky = !nix::unistd::geteuid().is_root() || root.is_none() && path != Path::new("/run/onggi");
+        let refused = |e: Error| match e.errno() {
+            Some(crate::error::Errno(libc::EACCES | libc::EPERM | libc::EROFS)) => {
+                e.hint("set XDG_RUNTIME_DIR to a directory of the user's, or pass --root")
+            }
+            _ => e,
+        };
         let step = || format!("make the state root {}", path.display());
         let uid = nix::unistd::geteuid();
         let dir = match open_dir(&path) {
             Err(Errno::ENOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
-                let mode = if uid.is_root() { 0o700 } else { 0o1700 };
+                let mode = if sticky { 0o1700 } else { 0o700 };
                 if let Some(parent) = path.parent() {
-                    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).step("mkdir", step)?;
+                    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).step("mkdir", step).map_err(refused)?;
                 }
                 match nix::unistd::mkdir(&path, Mode::from_bits_truncate(mode)) {
                     // Another command was quicker.
                     Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(e) => return Err(Error::sys(step(), "mkdir", e.into())),
+                    Err(e) => return Err(refused(Error::sys(step(), "mkdir", e.into()))),
                 }
                 open_dir(&path).step("open", step)?
             }

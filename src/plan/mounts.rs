@@ -299,7 +299,8 @@ impl Entry<'_> {
             let Ok(id) = id.parse::<u32>() else { continue };
             let mapped = |m: &LinuxIdMapping| id.checked_sub(m.container_id()).is_some_and(|offset| offset < m.size());
             if !maps.iter().any(mapped) {
-                return Err(Error::exact(format!("cannot specify {option} mount option for rootless container"))
+                let words = format!("cannot specify {option} mount option for rootless container");
+                return Err(Error::new(format!("mount {} on {}", self.kind, self.target), words)
                     .at(format!("{}/options", self.field))
                     .hint(format!("{id} is not mapped in the container's user namespace: leave the option out, or map it")));
             }
