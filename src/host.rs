@@ -25,6 +25,8 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
+    /// The caller's soft and hard limit of open files; `None` where it does not matter.
+    pub open_files: Option<(u64, u64)>,
     /// Its cgroups are somebody else's: root of a user namespace that was given none.
     pub cgroups_denied: bool,
 }
@@ -63,6 +65,7 @@ impl Host {
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
             setgroups_denied,
+            open_files: Some(crate::sys::process::open_files().step("prlimit64", || "read the limit of open files".into())?),
             cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
             hierarchy,
         })

@@ -53,6 +53,7 @@ complete -c onggi -n "__fish_onggi_needs_command" -f -a "pause" -d 'stop all pro
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "resume" -d 'let a paused container go on'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onggi -n "__fish_onggi_using_subcommand run" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -s f -l config -d 'read FILE in the place of config.json, relative to the bundle' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l pid-file -d 'write the pid of the new process to FILE' -r
@@ -64,6 +65,7 @@ complete -c onggi -n "__fish_onggi_using_subcommand run" -l keep -d 'do not dele
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l no-subreaper -d 'do not reap processes that the container leaves behind'
 complete -c onggi -n "__fish_onggi_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onggi -n "__fish_onggi_using_subcommand create" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -s f -l config -d 'read FILE in the place of config.json, relative to the bundle' -r
 complete -c onggi -n "__fish_onggi_using_subcommand create" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
 complete -c onggi -n "__fish_onggi_using_subcommand create" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand create" -l pid-file -d 'write the pid of the new process to FILE' -r

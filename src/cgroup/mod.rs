@@ -14,10 +14,12 @@ pub mod place;
 mod setup;
 mod statistics;
 mod tree;
+mod watch;
 
 pub use hierarchy::Hierarchy;
 pub use setup::{Rights, Setup};
-pub use statistics::{Statistics, Watch};
+pub use statistics::Statistics;
+pub use watch::Watch;
 
 use crate::config::Memory;
 use crate::error::{Context, Error, Result};

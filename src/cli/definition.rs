@@ -115,6 +115,7 @@ pub const GLOBAL: &[Flag] = &[
 ];
 
 const BUNDLE: Flag = option("bundle", "DIR", "directory that holds config.json [default: .]").short('b');
+const CONFIG: Flag = option("config", "FILE", "read FILE in the place of config.json, relative to the bundle").short('f');
 const CONSOLE_SOCKET: Flag =
     option("console-socket", "PATH", "unix socket that is sent the master end of the container's terminal");
 const PIDFD_SOCKET: Flag = option("pidfd-socket", "PATH", "unix socket that is sent a pidfd of the container's first process");
@@ -126,6 +127,7 @@ const DETACH: Flag = switch("detach", "leave once the process runs").short('d');
 
 const MAKE: &[Flag] = &[
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,

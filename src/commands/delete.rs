@@ -38,6 +38,7 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
     };
     if let Some(record) = &record {
         let (status, init) = status::of(&entry, record)?;
+        crate::log::debug(|| format!("container {} is {status}", entry.id()));
         // One that was never started goes without force, as with runc: containerd's shim deletes such tasks so.
         if !force && matches!(status, Status::Running | Status::Paused) {
             return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
@@ -53,7 +54,9 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
             Err(e) => crate::log::warn(&format!("poststop hooks: {e}")),
         }
     }
-    entry.remove()
+    entry.remove()?;
+    crate::log::info(|| format!("container {} is deleted", entry.id()));
+    Ok(())
 }
 
 /// Kills init and waits until it is gone. A zombie counts as gone: reaping it is its parent's.
@@ -82,6 +85,7 @@ fn remove_cgroup(entry: &Entry, record: Option<&Record>, force: bool) -> Result<
     if record.is_none() && !force && cgroup.populated()? {
         return Err(Error::exact(format!("cannot delete container {} that is not stopped: creating", entry.id())));
     }
-    cgroup.kill()?;
-    cgroup.remove(EMPTY)
+    cgroup.end(EMPTY)?;
+    crate::log::debug(|| format!("removed the cgroup {}", path.display()));
+    Ok(())
 }

@@ -45,14 +45,23 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // Whatever else the caller left open is not for the container (CVE-2024-21626).
     fs::cloexec_from(3 + args.preserve_fds).step("close_range", || "close inherited descriptors at exec".into())?;
 
-    let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring: record.keyring, preserve: args.preserve_fds };
+    let filter = entry.filter();
+    let request = ExecRequest {
+        id: &args.id,
+        differ: differ(record.pid)?,
+        keyring: record.keyring,
+        preserve: args.preserve_fds,
+        filter: filter.as_deref(),
+    };
     let start = |e: Error| e.context("unable to start container process");
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
+    let host = Host::probe(&bundle.spec)?;
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
+    super::create::log_plan(&host, &plan);
     let cgroup = cgroup(&record, args.cgroup.as_deref())?;
-    let (master, mut equipment) = equip(&console)?;
+    let (master, mut equipment) = equip(&plan, &console)?;
     let fallback = || init_cgroup(record.pid);
     equipment.cgroup = cgroup.as_ref();
     equipment.fallback = if args.cgroup.is_none() { Some(&fallback) } else { None };
@@ -63,6 +72,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let block = || supervise::block_signals().map(Some);
     let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
     let launched = sandbox::launch(plan, equipment).map_err(start)?;
+    crate::log::debug(|| format!("cloned process {}", launched.pid));
     let master = match settle(&launched, &bundle, args, &record, status, master) {
         Ok(master) => master,
         Err(e) => {

@@ -15,7 +15,7 @@ pub fn pause(global: &Global, id: &str) -> Result<u8> {
     let (record, status) = look(global, id)?;
     match status {
         Status::Created | Status::Running => cgroup(&record)?.freeze(LIMIT).map(|()| 0),
-        Status::Paused | Status::Stopped => Err(Error::exact("container not running")),
+        Status::Creating | Status::Paused | Status::Stopped => Err(Error::exact("container not running")),
     }
 }
 

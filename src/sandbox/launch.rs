@@ -43,17 +43,11 @@ pub struct Launched {
     listener: Option<Word>,
 }
 
-/// Open files up to which no caller's soft limit is in the way.
-const MANY_OPEN: usize = 200;
-
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
 pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
-    if plan.opens.len() > MANY_OPEN {
-        process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
-    }
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -80,6 +74,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     if let (Err(Errno::EBUSY), Some(fallback)) = (&side, equipment.fallback)
         && let Ok(other) = fallback()
     {
+        crate::log::debug(|| format!("the container's cgroup takes no processes: going to init's, {}", other.path().display()));
         side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
     }
     let cloned = match side {
@@ -116,6 +111,7 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
     }
     match errno {
         Errno::EPERM => error.hint("root is needed, or a user namespace in linux.namespaces"),
+        Errno::EMFILE => error.hint("the limit of open files (ulimit -n) is too low"),
         Errno::ENOSPC | Errno::EUSERS => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
         _ => error,
     }
@@ -139,7 +135,7 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
             slots.push(Opened::Link(target));
             continue;
         }
-        if by_child && !matches!(entry.what, What::Namespace(_)) {
+        if by_child && !matches!(entry.what, What::Namespace(_) | What::Append) {
             if tree.is_some_and(|t| t.idmap.is_some()) {
                 let error = Error::new("make an idmapped mount", "an unprivileged user may not").at(entry.field.clone());
                 return Err(error);

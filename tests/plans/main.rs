@@ -97,6 +97,7 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
         match line {
             "an ordinary user" => (host.uid, host.permitted, host.privileged) = (1000, 0, false),
             "in a user namespace" => host.nested = true,
+            "few open files" => host.open_files = Some((16, 4096)),
             "few capabilities" => host.permitted = 1 << 21,
             "cgroup v1 beside v2" => {
                 let hierarchy = host.hierarchy.as_mut().unwrap();
@@ -123,7 +124,7 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let process = Process::parse(&fs::read(&case.config).unwrap())?;
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0 };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, filter: None };
         return plan::compile_exec(&Spec::default(), &process, &request, &host);
     }
     Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))
