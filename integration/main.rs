@@ -22,7 +22,9 @@ mod stage;
 mod bad_input;
 mod budget;
 mod console;
+mod contract;
 mod control;
+mod converge;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Some("inside") => return inside::main(),
         // What Docker's hooks are called by.
         Some("libnetwork-setkey") => return bundles::record_hook(),
+        Some("keeper") => return converge::keeper(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -61,7 +64,9 @@ fn main() -> ExitCode {
         bundles::cases(),
         hosts::cases(),
         console::cases(),
+        contract::cases(),
         control::cases(),
+        converge::cases(),
         exec::cases(),
         exec_streams::cases(),
         devices::cases(),
