@@ -24,11 +24,12 @@ pub fn cases() -> Vec<Case> {
         case!(rule_2_1_kill_all_ends_what_init_left).except("crun", "fails then"),
         case!(rule_2_1_kill_errors_are_told_apart).except("crun", super::WORDS),
         case!(rule_2_1_delete_of_a_deleted_one).except("crun", super::WORDS),
-        case!(rule_2_1_state_is_pure_json),
+        case!(rule_2_1_state_is_pure_json).except("crun", "its rootfs is relative"),
         case!(rule_2_1_ps_is_one_array).except("crun", "in a line each"),
         case!(rule_2_1_update_reads_stdin),
         case!(rule_2_1_features_need_nothing).except("runc", "1.1 has fewer").except("crun", "1.8 has fewer"),
         case!(rule_2_1_version_lines).except("crun", "says crun"),
+        case!(rule_2_1_pidfd_socket).ours("runc has it since 1.2"),
         case!(rule_2_1_what_go_runc_has_besides).except("crun", "has no events"),
     ]
 }
@@ -196,6 +197,22 @@ fn rule_2_1_version_lines() {
     let output = Bundle::new().call(["--version"]);
     let starts = |text: &str| output.stdout.lines().any(|line| line.starts_with(text));
     assert!(output.status == 0 && starts("commit: ") && starts("spec: 1."), "{output:?}");
+}
+
+fn rule_2_1_pidfd_socket() {
+    use std::os::fd::AsRawFd;
+    for words in [&["create"][..], &["run", "--detach"]] {
+        let bundle = sleeper();
+        bundle.write();
+        let (path, pid) = (bundle.home.join("pidfd").display().to_string(), bundle.home.join("pid"));
+        let socket = UnixListener::bind(&path).expect("listen");
+        let flags = ["--pidfd-socket", &path, "--pid-file", &pid.display().to_string(), &bundle.id];
+        silent(&bundle.call(words.iter().chain(&flags)));
+        let (connection, _) = socket.accept().expect("accept");
+        let (fd, _) = onggi::sys::socket::recv_fd(connection.as_fd(), &mut [0; 64]).expect("one descriptor");
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())).expect("read fdinfo");
+        assert!(info.contains(&format!("Pid:\t{}\n", pid_in(&pid))), "{info}");
+    }
 }
 
 fn rule_2_1_what_go_runc_has_besides() {

@@ -14,8 +14,8 @@ pub fn cases() -> Vec<Case> {
     vec![
         case!(rule_2_4_the_log_is_one_json_object).except("runc", "logs warnings too").except("crun", "logs otherwise"),
         case!(rule_2_4_errors_say_what_podman_looks_for),
-        case!(rule_2_4_init_and_exec_lead_sessions_of_their_own),
-        case!(rule_2_4_a_failed_exec_says_why_and_leaves_no_pid_file),
+        case!(rule_2_4_init_and_exec_lead_sessions_of_their_own).except("crun", "1.8 makes none for exec"),
+        case!(rule_2_4_a_failed_exec_says_why_and_leaves_no_pid_file).except("crun", super::WORDS),
         case!(rule_2_4_exec_hands_its_terminal_over),
         case!(rule_2_4_no_cgroup_manager).except("runc", "has no such flag"),
         case!(rule_2_4_a_killed_container_is_gone_once_reaped),
@@ -98,7 +98,7 @@ fn rule_2_4_exec_hands_its_terminal_over() {
 }
 
 fn rule_2_4_no_cgroup_manager() {
-    let bundle = sleeper().flag("--cgroup-manager").flag("disabled").remove("/linux/resources");
+    let bundle = sleeper().flag("--cgroup-manager").flag("disabled").set("/linux/resources", serde_json::json!({}));
     let container = bundle.create();
     let of = |pid: &str| fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("a cgroup");
     assert_eq!(of(&container.pid.to_string()), of("self"));
@@ -137,7 +137,7 @@ fn rule_2_4_preserved_descriptors_arrive() {
     let bundle = Bundle::new();
     // A hole: nothing else may take its place.
     let output = with_descriptors(&bundle, "exec 4</dev/null", &["run", "--preserve-fds", "2", &bundle.id]);
-    assert!(crate::case::name_of_runtime() == "crun" || output.status != 0, "{output:?}");
+    assert!(crate::case::name_of_runtime() != "onggi" || output.status != 0, "{output:?}");
 }
 
 fn rule_2_4_listen_fds_arrive() {

@@ -105,7 +105,7 @@ complete -c onggi -n "__fish_onggi_using_subcommand exec" -l process-label -d 'S
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -l apparmor -d 'AppArmor profile of the process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -s c -l cap -d 'add a capability to the bounding, effective and permitted sets' -r
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -l preserve-fds -d 'pass N more file descriptors, from 3 + $LISTEN_FDS on [default: 0]' -r
-complete -c onggi -n "__fish_onggi_using_subcommand exec" -l cgroup -d 'sub-cgroup of the container\'s to run in' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l cgroup -d 'sub-cgroup of the container\'s to run in, which must exist' -r
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -s t -l tty -d 'allocate a terminal'
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -s d -l detach -d 'leave once the process runs'
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -l no-new-privs -d 'set no_new_privs'

@@ -187,7 +187,7 @@ pub const VERBS: &[Verb] = &[
         name: "state",
         about: "print the state of a container as JSON",
         details: "The object is that of the OCI runtime specification with rootfs, created and owner added. The status is one of \
-             created, running, paused and stopped; a container that is still being made does not exist yet.",
+             creating, created, running, paused and stopped. Commands other than state and list know a container once it is created.",
         operands: Operands::Id,
         flags: &[],
     },
@@ -215,7 +215,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "list",
         about: "list the containers under the state root",
-        details: "A container that is being made, or whose state cannot be read, is shown as unreadable; it is left out of JSON.",
+        details: "A container whose state cannot be read is shown as unreadable; it is left out of JSON.",
         operands: Operands::None,
         flags: &[&[FORMAT_TABLE, switch("quiet", "ids only").short('q')]],
     },
@@ -265,7 +265,7 @@ pub const VERBS: &[Verb] = &[
             switch("no-new-privs", "set no_new_privs"),
             option("cap", "CAP", "add a capability to the bounding, effective and permitted sets").short('c').repeats(),
             PRESERVE_FDS,
-            option("cgroup", "PATH", "sub-cgroup of the container's to run in").repeats(),
+            option("cgroup", "PATH", "sub-cgroup of the container's to run in, which must exist").repeats(),
             switch("ignore-paused", "allow a paused container"),
         ]],
     },

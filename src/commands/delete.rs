@@ -15,7 +15,7 @@ use std::os::fd::AsFd;
 /// `delete`.
 pub fn delete(global: &Global, args: DeleteArgs) -> Result<u8> {
     if args.regex {
-        return Err(Error::new("delete --regex", "this version does not have the flag"));
+        return Err(Error::new("delete --regex", "not supported").hint("name one container; `onggi list --quiet` has the ids"));
     }
     let found = match Store::open(global.root.as_deref())? {
         Some(store) => store.entry(&args.id),

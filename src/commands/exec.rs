@@ -27,7 +27,8 @@ pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
 }
 
 fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
-    // Not locked: a probe must not wait for another command's work, nor the other for a probe.
+    // Not locked: a probe must not wait for another command's work, nor the other for a probe. A delete that comes in between
+    // kills in rounds until nobody is left; what is cloned after that finds no cgroup.
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
     let (status, init) = status::of(&entry, &record)?;

@@ -1,4 +1,7 @@
 //! `pause` and `resume`: the container's cgroup frozen and thawed.
+//!
+//! Not locked: both are one write that the kernel orders and that may be made twice, and a pause that waits for a process in
+//! uninterruptible sleep must not keep a `delete --force` waiting, which ends the wait by killing.
 
 use super::status::{self, Status};
 use crate::cgroup::Cgroup;

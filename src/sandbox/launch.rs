@@ -24,7 +24,8 @@ pub struct Equipment<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// The FIFOs between init and `start`.
     pub fifos: Option<(OwnedFd, OwnedFd)>,
-    /// Where the child is cloned into when `cgroup` takes no processes (EBUSY): init's own, below it.
+    /// Where the child is cloned into when `cgroup` takes no processes (EBUSY; EOPNOTSUPP when it became a threaded domain):
+    /// init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
     /// The container's init, for [`What::Init`].
     pub init: Option<OwnedFd>,
@@ -71,7 +72,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     let around = Around::enter(&plan, &given.slots)?;
     let dir = equipment.cgroup.map(AsFd::as_fd);
     let mut side = clone::clone3(plan.namespaces.clone, dir, false);
-    if let (Err(Errno::EBUSY), Some(fallback)) = (&side, equipment.fallback)
+    if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)
         && let Ok(other) = fallback()
     {
         crate::log::debug(|| format!("the container's cgroup takes no processes: going to init's, {}", other.path().display()));
