@@ -113,10 +113,22 @@ fn a_threaded_cgroup_is_emptied() {
     let before = Snapshot::of(&bundle);
     let container = bundle.detach();
     let cgroup = cgroup_of(container.pid);
-    // The kernel knows cgroup.kill for whole domains only. Refused where a controller forbids threads.
-    if fs::write(format!("{cgroup}/cgroup.type"), "threaded").is_err() {
-        return;
+    eventually("three processes", || members(&cgroup) >= 3);
+    // Its own becomes the domain of a threaded one, which lists no processes.
+    let threaded = format!("{cgroup}/threaded");
+    fs::create_dir(&threaded).expect("make a cgroup");
+    fs::write(format!("{threaded}/cgroup.type"), "threaded").expect("make it a threaded one");
+    for pid in fs::read_to_string(format!("{cgroup}/cgroup.procs")).expect("list the processes").lines() {
+        fs::write(format!("{threaded}/cgroup.threads"), pid).expect("move a thread");
     }
+    assert!(fs::read_to_string(format!("{threaded}/cgroup.procs")).is_err());
+    let listed: Value = serde_json::from_str(&container.call("ps", &["--format=json"]).stdout).expect("an array");
+    assert!(listed.as_array().is_some_and(|pids| pids.len() >= 3), "{listed}");
+    let exec = container.call("exec", &["true"]);
+    assert_eq!(exec.status, 0, "{exec:?}");
+    container.ok("pause", &[]);
+    container.ok("resume", &[]);
+    container.ok("kill", &["--all", "TERM"]);
     container.ok("delete", &["--force"]);
     before.assert_unchanged();
 }

@@ -237,7 +237,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "features",
         about: "print what this program supports as JSON",
-        details: "The object is the features structure of the OCI runtime specification. It does not depend on the host.",
+        details: "The object is the features structure of the OCI runtime specification. It does not depend on the host, but for the seccomp flags that the kernel supports.",
         operands: Operands::None,
         flags: &[],
     },
