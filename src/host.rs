@@ -27,6 +27,8 @@ pub struct Host {
     pub hierarchy: Option<Hierarchy>,
     /// The caller's soft and hard limit of open files; `None` where it does not matter.
     pub open_files: Option<(u64, u64)>,
+    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
+    pub bare_mounts: Vec<String>,
     /// Its cgroups are somebody else's: root of a user namespace that was given none.
     pub cgroups_denied: bool,
 }
@@ -66,9 +68,24 @@ impl Host {
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
             setgroups_denied,
             open_files: Some(crate::sys::process::open_files().step("prlimit64", || "read the limit of open files".into())?),
+            bare_mounts: Vec::new(),
             cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
             hierarchy,
         })
+    }
+
+    /// Fills [`Host::bare_mounts`].
+    ///
+    /// # Errors
+    /// /proc/self/mountinfo cannot be read.
+    pub fn find_bare_mounts(&mut self) -> Result<()> {
+        let all = procfs::process::Process::myself()
+            .and_then(|me| me.mountinfo())
+            .map_err(|e| Error::new("read /proc/self/mountinfo", e.to_string()))?;
+        let bare = all.into_iter().filter(|m| m.root == "/" && matches!(m.fs_type.as_str(), "proc" | "sysfs"));
+        self.bare_mounts = bare.map(|m| m.mount_point.to_string_lossy().into_owned()).collect();
+        self.bare_mounts.reverse();
+        Ok(())
     }
 
     /// What the cgroup part of a plan depends on.

@@ -35,6 +35,7 @@ const CONFIG: &str = "config.json";
 const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
 const SECCOMP: &str = "seccomp.bpf";
+const UNIT: &str = "unit";
 
 /// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
 ///
@@ -218,6 +219,20 @@ impl Entry {
             Ok(path) => Ok(Some(path.into())),
             Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(e) => Err(Error::sys(self.step("read the link", CGROUP), "readlinkat", e.into())),
+        }
+    }
+
+    /// Names the unit that systemd is about to make, in one line of text: a link cannot be half written.
+    pub fn name_unit(&self, text: &str) -> Result<()> {
+        symlinkat(text, &self.dir, UNIT).step("symlinkat", || self.step("make the link", UNIT))
+    }
+
+    /// The unit that was named, whether it exists or not.
+    pub fn unit(&self) -> Result<Option<String>> {
+        match readlinkat(&self.dir, UNIT) {
+            Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(Error::sys(self.step("read the link", UNIT), "readlinkat", e.into())),
         }
     }
 

@@ -4,6 +4,8 @@ use super::create::{check_preserved, equip, hand_over_listener};
 use super::pid_file;
 use super::start::kept_bundle;
 use super::status::{self, Status};
+use super::unit;
+use crate::cgroup::systemd::Instance;
 use crate::cgroup::{Cgroup, Hierarchy};
 use crate::cli::{ExecArgs, Global};
 use crate::config::{Bundle, MAX_BYTES, Process};
@@ -46,12 +48,15 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // Whatever else the caller left open is not for the container (CVE-2024-21626).
     fs::cloexec_from(3 + args.preserve_fds).step("close_range", || "close inherited descriptors at exec".into())?;
 
+    // A user's cgroups can be entered by file from within the user's part of the tree alone.
+    let by_systemd = unit::stored(&record)?.filter(|unit| unit.instance == Instance::User);
     let filter = entry.filter();
     let request = ExecRequest {
         id: &args.id,
         differ: differ(record.pid)?,
         keyring: record.keyring,
         preserve: args.preserve_fds,
+        placed: by_systemd.is_some(),
         filter: filter.as_deref(),
     };
     let start = |e: Error| e.context("unable to start container process");
@@ -66,6 +71,10 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let fallback = || init_cgroup(record.pid);
     equipment.cgroup = cgroup.as_ref();
     equipment.fallback = if args.cgroup.is_none() { Some(&fallback) } else { None };
+    let place = |pid: i32| by_systemd.as_ref().map_or(Ok(()), |unit| unit::attach(&record, unit, args.cgroup.as_deref(), pid));
+    if by_systemd.is_some() {
+        equipment.place = Some(&place);
+    }
     equipment.init = Some(init);
 
     // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then

@@ -112,7 +112,7 @@ fn supported() -> Features {
         linux: Linux {
             namespaces: NAMESPACES,
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
-            cgroup: Cgroup { v1: false, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: Cgroup { v1: false, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: Seccomp {
                 enabled: true,
                 actions: ACTIONS.iter().map(|(name, _)| *name).collect(),

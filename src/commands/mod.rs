@@ -16,6 +16,7 @@ mod spec;
 mod start;
 mod state;
 mod status;
+mod unit;
 mod update;
 mod version;
 

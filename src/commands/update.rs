@@ -45,7 +45,7 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<u8> {
             let program = devices::program(resources.map_or(&[], |r| &r.devices), &spec.linux.devices)?;
             cgroup.attach_devices(program.as_deref())?;
         }
-        cgroup.change(&writes)?;
+        cgroup.change(&writes, || super::unit::tell(&record, &cgroup, &writes))?;
     }
     entry.replace_config(&bytes).map(|()| 0)
 }

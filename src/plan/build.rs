@@ -5,7 +5,7 @@ use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
 use super::{Action, ChildHook, Open, Pause, Plan, Slot, Step, What, c_string, rootfs};
-use crate::cgroup::Setup;
+use crate::cgroup::{Driver, Setup};
 use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::hooks::{Laid, Stage};
@@ -30,8 +30,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets (`--preserve-fds`, LISTEN_FDS).
     pub preserve: u32,
-    /// The container gets a cgroup of its own (not with `--cgroup-manager disabled`).
-    pub cgroup: bool,
+    /// Who makes the container's cgroup.
+    pub driver: Driver,
     /// Entries for the program's environment (LISTEN_FDS).
     pub environment: Vec<String>,
 }
@@ -49,10 +49,15 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let mut steps = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 
+    let placed = matches!(request.driver, Driver::Systemd(_));
+    if placed {
+        // First: a fork of it, and what it charges, are in the cgroup too.
+        push(&mut steps, "/linux/cgroupsPath", Action::Pause(Pause::Placed));
+    }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
     let mut early = Vec::new();
-    let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    let namespaces = namespaces::plan(spec, host, placed, &mut opens, &mut early)?;
     // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
     // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
     let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
@@ -71,7 +76,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     rootfs::dev(&context, &mut opens, &mut steps)?;
     let output = hooks_output(spec, &mut opens)?;
     hooks_before_pivot(spec, request, output, &mut steps)?;
-    rootfs::enter(&context, request.no_pivot, &mut steps);
+    rootfs::enter(&context, request.no_pivot, &mut steps)?;
 
     let default = Process::default();
     let program = spec.process.as_ref().unwrap_or(&default);
@@ -86,12 +91,19 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
     let owner = mounts::cgroup_owner(&context);
-    let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
+    let rights = host.cgroups();
+    let cgroup = match request.driver {
+        Driver::Cgroupfs => Setup::plan(&spec.linux, request.id, owner, &rights)?,
+        Driver::Systemd(instance) => {
+            Some(Setup::plan_unit((&spec.linux, &spec.annotations), request.id, owner, &rights, instance)?)
+        }
+        Driver::Disabled => None,
+    };
     let few_files = few_files(host, opens.len());
     let given = Given { host, namespaces: &namespaces, environment: &request.environment, filter: None, few_files };
     let (envp, argv) = last(spec, request, given, output, program, &mut steps, &mut warnings)?;
 
-    if !request.cgroup && spec.linux.resources.is_some() {
+    if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
         warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
     }
     let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
@@ -195,7 +207,7 @@ fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, output: Output, steps:
     } else if !spec.linux.net_devices.is_empty() {
         steps.push(Step { field: "/linux/netDevices".into(), action: Action::Pause(Pause::Mounted) });
     }
-    child_hooks(spec, request, (Stage::CreateContainer, "creating"), output, steps)
+    child_hooks(spec, request, (Stage::CreateContainer, "creating"), output, &[], steps)
 }
 
 /// Slots of the files that take the hooks' stdout and stderr.
@@ -217,11 +229,14 @@ fn hooks_output(spec: &Spec, opens: &mut Vec<Open>) -> Result<Output> {
 }
 
 /// Hooks that run inside the container's namespaces.
+///
+/// `environment` is that of those which name none: as runc has it, a startContainer hook then gets the program's.
 fn child_hooks(
     spec: &Spec,
     request: &Request<'_>,
     (stage, status): (Stage, &str),
     output: Output,
+    environment: &[CString],
     steps: &mut Vec<Step>,
 ) -> Result<()> {
     let none = crate::config::Hooks::default();
@@ -236,7 +251,7 @@ fn child_hooks(
     let mut laid = Vec::new();
     for (n, hook) in list.iter().enumerate() {
         laid.push(ChildHook {
-            laid: Laid::new(stage, n, hook)?,
+            laid: Laid::new(stage, n, hook)?.or_environment(hook, environment),
             state: state.around_pid(),
             output,
             cwd: if reachable { Some(c_string(&bundle, "")?) } else { None },
@@ -272,7 +287,7 @@ fn last(
     if program.args.is_empty() && !request.wait {
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
-    child_hooks(spec, request, (Stage::StartContainer, "created"), output, steps)?;
+    child_hooks(spec, request, (Stage::StartContainer, "created"), output, &env, steps)?;
     push(steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(steps, "/linux/seccomp", Action::Seccomp(filter));

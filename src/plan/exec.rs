@@ -27,6 +27,8 @@ pub struct ExecRequest<'a> {
     pub preserve: u32,
     /// The filter as it was kept when the container was made (`seccomp::stored`). Without it the profile is compiled.
     pub filter: Option<&'a [u8]>,
+    /// The process may have to be moved into the container's cgroup by systemd.
+    pub placed: bool,
 }
 
 /// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
@@ -80,6 +82,9 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     let mut warnings = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 
+    if request.placed {
+        push(&mut steps, "", Action::Pause(Pause::Placed));
+    }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     // Before anybody in the container can see this process.
     push(&mut steps, "", Action::Undumpable);
@@ -186,7 +191,7 @@ mod tests {
     }
 
     fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
-        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, filter: None };
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false, filter: None };
         let plan = compile_exec(spec, program, &request, host).unwrap();
         plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
     }
@@ -232,7 +237,7 @@ mod tests {
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, filter: None };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, filter: None };
         let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
         assert_eq!(plan.affinity, Some(vec![1]));
         assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
@@ -240,7 +245,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, filter: None };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, filter: None };
         for (process, field) in [
             (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
             (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),

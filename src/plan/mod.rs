@@ -123,6 +123,8 @@ pub struct Tree {
 pub struct Idmap {
     /// On the whole tree (`ridmap`).
     pub recursive: bool,
+    /// The user namespace that the container joins by path; the mappings are then that one's, and not listed.
+    pub joined: Option<Slot>,
     /// Mappings of user ids.
     pub uids: Vec<LinuxIdMapping>,
     /// Mappings of group ids.
@@ -132,6 +134,8 @@ pub struct Idmap {
 /// Where the child waits for the parent. The parent walks the same list, so both agree by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
+    /// Until the parent has had it moved into its cgroup by systemd, and has set the limits there.
+    Placed,
     /// Until the parent has written the id maps.
     Mapped,
     /// Says that the mounts are there; until the parent has run the prestart and createRuntime hooks and moved devices.
@@ -196,6 +200,9 @@ pub enum Action {
     Pivot { old_root_shared: bool },
     /// The same by moving the mount and chroot (`--no-pivot`).
     MoveRoot,
+    /// Take away a procfs or sysfs of the host that would stay below a moved root: a user namespace inside could mount such
+    /// a file system anew, without what is masked, because a bare one can be seen.
+    Unexpose(CString),
     /// Set the propagation of the new root.
     RootPropagation(Attrs, bool),
     /// Make the root mount read-only.

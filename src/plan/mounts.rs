@@ -183,11 +183,13 @@ impl Entry<'_> {
         let linux = &self.context.spec.linux;
         let idmap = match &self.asked.idmap {
             options::Idmap::None if uids.is_empty() && gids.is_empty() => return Ok(None),
-            options::Idmap::None => Idmap { recursive: false, uids, gids },
+            options::Idmap::None => Idmap { recursive: false, joined: None, uids, gids },
             options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => {
-                Idmap { recursive: *recursive, uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }
+                let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+                let joined = self.context.namespaces.joined_user.filter(|_| uids.is_empty() && gids.is_empty());
+                Idmap { recursive: *recursive, joined, uids, gids }
             }
-            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, uids, gids },
+            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, joined: None, uids, gids },
             options::Idmap::Mapped { uids, gids, recursive } => {
                 let resolve = |list: &[options::IdRange], container: &[LinuxIdMapping]| {
                     list.iter().map(|r| r.mapping(container)).collect::<Result<Vec<_>>>()
@@ -195,12 +197,13 @@ impl Entry<'_> {
                 let at = |e: Error| e.at(format!("{}/options", self.field));
                 Idmap {
                     recursive: *recursive,
+                    joined: None,
                     uids: resolve(uids, &linux.uid_mappings).map_err(at)?,
                     gids: resolve(gids, &linux.gid_mappings).map_err(at)?,
                 }
             }
         };
-        if idmap.uids.is_empty() || idmap.gids.is_empty() {
+        if idmap.joined.is_none() && (idmap.uids.is_empty() || idmap.gids.is_empty()) {
             return Err(Error::new("idmapped mount", "has no id mappings, and neither has the container").at(self.field));
         }
         Ok(Some(idmap))

@@ -6,6 +6,8 @@
 //!   the owner of an IPC namespace's mqueue is whoever makes it.
 //! * A user namespace by path: the parent, while it still may, enters every other one around the clone; a new PID
 //!   namespace must belong to the joined user namespace, so the child forks once more after entering it.
+//! * A child that systemd moves into its cgroup: a new cgroup namespace is made after that, since its root is where its
+//!   maker is.
 
 use super::{Action, Open, Slot, Step, What, c_string};
 use crate::config::{LinuxIdMapping, Spec};
@@ -26,6 +28,8 @@ pub struct Namespaces {
     pub maps: Option<Maps>,
     /// The child forks once more: its pid is told in a message.
     pub forks: bool,
+    /// The user namespace that is joined by path.
+    pub joined_user: Option<Slot>,
     /// All kinds that are the container's own, new or by path.
     pub own: u64,
     /// All kinds that are new.
@@ -80,8 +84,9 @@ pub fn name(kind: u64) -> &'static str {
 /// The order of setns: the user namespace first, for the rights it gives; the mount namespace last.
 const ORDER: [u64; 6] = [flags::NEWUSER, flags::NEWNET, flags::NEWUTS, flags::NEWIPC, flags::NEWCGROUP, flags::NEWNS];
 
-/// Works out the namespaces and appends the child's first steps.
-pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<Namespaces> {
+/// Works out the namespaces and appends the child's first steps. `placed` says that the child is moved into its cgroup before
+/// those, not by the clone.
+pub fn plan(spec: &Spec, host: &Host, placed: bool, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<Namespaces> {
     let mut ns = Namespaces::default();
     let mut joined: Vec<(u64, Slot, String)> = Vec::new();
     for (n, entry) in spec.linux.namespaces.iter().enumerate() {
@@ -99,6 +104,9 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
                 path: c_string(&entry.path, &format!("{field}/path"))?,
                 what: What::Namespace(kind),
             });
+            if kind == flags::NEWUSER {
+                ns.joined_user = Some(slot);
+            }
             joined.push((kind, slot, field));
         }
     }
@@ -151,13 +159,13 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
             add(steps, Action::Unshare(in_clone));
         }
     } else {
-        ns.clone = in_clone;
+        ns.clone = if placed { in_clone & !flags::NEWCGROUP } else { in_clone };
     }
     for kind in ORDER.into_iter().filter(|k| *k != flags::NEWUSER) {
         join(kind, steps);
     }
     let late = in_clone & !ns.clone;
-    if user_new && late != 0 {
+    if !user_joined && late != 0 {
         add(steps, Action::Unshare(late));
     }
     Ok(ns)

@@ -111,10 +111,18 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
 }
 
 /// The change of root.
-pub fn enter(context: &Context<'_>, no_pivot: bool, steps: &mut Vec<Step>) {
+///
+/// # Errors
+/// None but of a path with a NUL.
+pub fn enter(context: &Context<'_>, no_pivot: bool, steps: &mut Vec<Step>) -> Result<()> {
     let word = &context.spec.linux.rootfs_propagation;
     let (propagation, recursive) = mounts::root_propagation(word);
     let shared = propagation == libc::MS_SHARED;
+    if no_pivot {
+        for path in &context.host.bare_mounts {
+            steps.push(Step { field: String::new(), action: Action::Unexpose(c_string(path, "")?) });
+        }
+    }
     let action = if no_pivot { Action::MoveRoot } else { Action::Pivot { old_root_shared: shared } };
     steps.push(Step { field: "/root/path".into(), action });
     if !word.is_empty() && propagation != libc::MS_PRIVATE {
@@ -125,6 +133,7 @@ pub fn enter(context: &Context<'_>, no_pivot: bool, steps: &mut Vec<Step>) {
     if !is_dev_the_host_s(context) && !context.spec.process.as_ref().is_some_and(|p| p.terminal) {
         steps.push(Step { field: String::new(), action: Action::NullStreams });
     }
+    Ok(())
 }
 
 /// What is made read-only and what is hidden, once everything is in place.

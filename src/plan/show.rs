@@ -1,6 +1,7 @@
 //! A plan in words: a line a step, for `onggi plan`, for golden tests, and for the step's part of an error.
 
 use super::{Action, Filesystem, Idmap, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
+use crate::cgroup::Setup;
 use crate::config::LinuxIdMapping;
 use crate::sys::mount::{Attrs, attr};
 use serde::Serialize;
@@ -30,17 +31,9 @@ impl Plan {
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut add = |who, field: &str, step: String| lines.push(Line { who, field: field.into(), step });
-        if let Some(setup) = &self.cgroup {
+        if let Some(setup) = self.cgroup.as_ref().filter(|setup| setup.unit.is_none()) {
             add("parent", "/linux/cgroupsPath", format!("make cgroup {}", setup.path.display()));
-            for w in &setup.writes {
-                add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
-            }
-            if let Some(owner) = setup.owner {
-                add("parent", "/linux/uidMappings", format!("give the cgroup to user {owner}"));
-            }
-            if let Some(program) = &setup.devices {
-                add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
-            }
+            cgroup_lines(setup, &mut add);
         }
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
@@ -58,7 +51,7 @@ impl Plan {
             let words = if offsets.is_empty() { "no offsets".to_string() } else { offsets };
             add("parent", "/linux/timeOffsets", format!("make a time namespace around the clone: {words}"));
         }
-        let into = if self.cgroup.is_some() { ", into the cgroup" } else { "" };
+        let into = if self.cgroup.as_ref().is_some_and(|setup| setup.unit.is_none()) { ", into the cgroup" } else { "" };
         let kinds = kinds(self.namespaces.clone);
         add(
             "parent",
@@ -73,6 +66,15 @@ impl Plan {
             add("child", &step.field, step.action.words());
             // What the parent does while the child waits.
             match (&step.action, &self.namespaces.maps) {
+                (Action::Pause(Pause::Placed), _) => {
+                    let Some((setup, unit)) = self.cgroup.as_ref().and_then(|s| Some((s, s.unit.as_ref()?))) else { continue };
+                    let words = format!("have systemd ({}) move it into {}", unit.instance, setup.path.display());
+                    add("parent", &step.field, words);
+                    for (name, value) in &unit.properties {
+                        add("parent", &step.field, format!("tell systemd {name}={value}"));
+                    }
+                    cgroup_lines(setup, &mut add);
+                }
                 (Action::Pause(Pause::Mapped), Some(maps)) => {
                     add("parent", &step.field, format!("write the id maps{}", maps_words(&maps.uids, &maps.gids)));
                 }
@@ -96,6 +98,19 @@ impl Plan {
     }
 }
 
+/// What is done to the cgroup once it is there.
+fn cgroup_lines(setup: &Setup, add: &mut impl FnMut(&'static str, &str, String)) {
+    for w in &setup.writes {
+        add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
+    }
+    if let Some(owner) = setup.owner {
+        add("parent", "/linux/uidMappings", format!("give the cgroup to user {owner}"));
+    }
+    if let Some(program) = &setup.devices {
+        add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
+    }
+}
+
 /// Names of `CLONE_NEW*` bits.
 fn kinds(set: u64) -> String {
     let names: Vec<_> = (0..32).map(|b| 1u64 << b).filter(|b| set & b != 0).map(namespaces::name).collect();
@@ -116,8 +131,9 @@ fn open_words(open: &Open) -> String {
 fn tree_words(tree: &Tree) -> String {
     let mut out = String::new();
     propagation_words(&mut out, &tree.propagation);
-    if let Some(Idmap { recursive, uids, gids }) = &tree.idmap {
-        let _ = write!(out, " {}idmap{}", if *recursive { "r" } else { "" }, maps_words(uids, gids));
+    if let Some(Idmap { recursive, joined, uids, gids }) = &tree.idmap {
+        let maps = if joined.is_some() { " as the user namespace".into() } else { maps_words(uids, gids) };
+        let _ = write!(out, " {}idmap{maps}", if *recursive { "r" } else { "" });
     }
     attrs_words(&mut out, "r", tree.recursive_attrs);
     attrs_words(&mut out, "", tree.attrs);
@@ -223,6 +239,7 @@ impl Action {
             Self::Fork(0) => "fork".into(),
             Self::Fork(set) => format!("fork into new namespaces: {}", kinds(*set)),
             Self::Unshare(set) => format!("make new namespaces: {}", kinds(*set)),
+            Self::Pause(Pause::Placed) => "wait for the cgroup".into(),
             Self::Pause(Pause::Mapped) => "wait for the id maps".into(),
             Self::Pause(Pause::Mounted) => "wait for the runtime".into(),
             Self::Pause(Pause::Created) => "say ready".into(),
@@ -261,6 +278,7 @@ impl Action {
             Self::NullStreams => "take the container's null device for stdio".into(),
             Self::Pivot { .. } => "pivot to the rootfs".into(),
             Self::MoveRoot => "move the rootfs to /".into(),
+            Self::Unexpose(path) => format!("take away the host's {}", path.to_string_lossy()),
             Self::RootPropagation(attrs, recursive) => {
                 format!("make the rootfs {}{}", if *recursive { "r" } else { "" }, propagation(attrs.propagation))
             }

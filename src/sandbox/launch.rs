@@ -8,7 +8,7 @@ use super::{verify, words};
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Pause, Plan, What};
+use crate::plan::{Action, Idmap, Pause, Plan, Slot, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fs, process, shared::Word};
@@ -27,6 +27,8 @@ pub struct Equipment<'a> {
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY; EOPNOTSUPP when it became a threaded domain):
     /// init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
+    /// Moves the child into its cgroup where the clone did not, at [`Pause::Placed`].
+    pub place: Option<&'a dyn Fn(i32) -> Result<()>>,
     /// The container's init, for [`What::Init`].
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
@@ -78,6 +80,13 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         crate::log::debug(|| format!("the container's cgroup takes no processes: going to init's, {}", other.path().display()));
         side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
     }
+    let mut place = equipment.place;
+    if place.is_some() && matches!(side, Err(Errno::EACCES)) {
+        // A user may not move a process out of a cgroup that is not the user's: systemd may.
+        side = clone::clone3(plan.namespaces.clone, None, false);
+    } else if dir.is_some() {
+        place = None;
+    }
     let cloned = match side {
         Err(e) => Err(refused(&plan, equipment.cgroup, e)),
         Ok(Side::Child) => {
@@ -92,7 +101,9 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     given.slots.clear();
     drop(given);
     let mut launched = Launched { plan, pid, pidfd, channel: ours, listener };
-    if let Err(e) = back.and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps()) {
+    if let Err(e) =
+        back.and_then(|()| launched.place(place)).and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps())
+    {
         launched.kill();
         return Err(e);
     }
@@ -146,6 +157,10 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
         }
         let userns = match tree.and_then(|t| t.idmap.as_ref()) {
             None => None,
+            Some(Idmap { joined: Some(Slot(joined)), .. }) => match slots.get(*joined) {
+                Some(Opened::Fd(userns, _)) => Some(userns.as_fd()),
+                _ => None,
+            },
             Some(map) => {
                 let known = maps.iter().position(|(u, g, _)| (u, g) == (&map.uids, &map.gids));
                 let at = match known {
@@ -161,7 +176,8 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
                 maps.get(at).map(|(_, _, fd)| fd.as_fd())
             }
         };
-        slots.push(open::open(entry, userns).map_err(word)?);
+        let opened = open::open(entry, userns).map_err(word)?;
+        slots.push(opened);
     }
     Ok(slots)
 }
@@ -338,6 +354,17 @@ impl Launched {
             }
         }
         Ok(())
+    }
+
+    /// Lets the child go on in its cgroup.
+    fn place(&self, place: Option<&dyn Fn(i32) -> Result<()>>) -> Result<()> {
+        if !self.pauses_at(Pause::Placed) {
+            return Ok(());
+        }
+        if let Some(place) = place {
+            place(self.pid)?;
+        }
+        self.go_on()
     }
 
     fn write_maps(&self) -> Result<()> {

@@ -90,6 +90,7 @@ fn every_kind_of_step_is_in_some_case() {
                 }),
                 Action::Pause(pause) => seen.insert(match pause {
                     onggi::plan::Pause::Mapped => "pause for the maps",
+                    onggi::plan::Pause::Placed => "pause for systemd",
                     onggi::plan::Pause::Mounted => "pause for hooks",
                     onggi::plan::Pause::Created => "pause for the commit",
                 }),
@@ -114,6 +115,7 @@ fn every_kind_of_step_is_in_some_case() {
         "mount of a file system",
         "remount",
         "pause for the maps",
+        "pause for systemd",
         "pause for hooks",
         "pause for the commit",
         "open a namespace",

@@ -13,7 +13,8 @@
 
 mod coverage;
 
-use onggi::cgroup::Hierarchy;
+use onggi::cgroup::systemd::Instance;
+use onggi::cgroup::{Driver, Hierarchy};
 use onggi::config::{Process, Spec};
 use onggi::host::Host;
 use onggi::plan::{self, ExecRequest, Plan, Request};
@@ -86,7 +87,7 @@ fn usual_request() -> Request<'static> {
         no_pivot: false,
         no_new_keyring: false,
         preserve: 0,
-        cgroup: true,
+        driver: Driver::Cgroupfs,
         environment: Vec::new(),
     }
 }
@@ -111,7 +112,9 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "--no-pivot" => request.no_pivot = true,
             "--no-new-keyring" => request.no_new_keyring = true,
             "--preserve-fds 2" => request.preserve = 2,
-            "--cgroup-manager disabled" => request.cgroup = false,
+            "--cgroup-manager disabled" => request.driver = Driver::Disabled,
+            "--systemd-cgroup" => request.driver = Driver::Systemd(Instance::System),
+            "--systemd-cgroup in a session" => request.driver = Driver::Systemd(Instance::User),
             other => panic!("host.txt: {other:?}"),
         }
     }
@@ -124,7 +127,7 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let process = Process::parse(&fs::read(&case.config).unwrap())?;
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, filter: None };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false, filter: None };
         return plan::compile_exec(&Spec::default(), &process, &request, &host);
     }
     Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))

@@ -83,7 +83,7 @@ fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> 
             other => other,
         };
         return match fd {
-            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Fail::refused("the mount point must be a directory, not a link or a file")),
+            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Fail::refused("must be mounted on ordinary directory, not on a link or a file")),
             other => other.call("openat2"),
         };
     }
@@ -213,7 +213,7 @@ pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fa
     Ok(())
 }
 
-fn empty_directory() -> Result<OwnedFd, Fail> {
+pub(super) fn empty_directory() -> Result<OwnedFd, Fail> {
     let context = mount::fsopen(c"tmpfs").call("fsopen")?;
     for (key, value) in [(c"mode", c"755"), (c"nr_inodes", c"2"), (c"size", c"4k")] {
         mount::fsconfig_string(context.as_fd(), key, value).call("fsconfig")?;
