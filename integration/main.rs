@@ -25,6 +25,7 @@ mod console;
 mod contract;
 mod control;
 mod converge;
+mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -32,6 +33,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod nested;
 mod process;
 mod program;
 mod resources;
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         converge::cases(),
         exec::cases(),
         exec_streams::cases(),
+        delegation::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
+        nested::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),

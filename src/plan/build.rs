@@ -90,7 +90,8 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
-    let owner = mounts::cgroup_owner(&context);
+    // Somebody who is not root can give nothing away, and what they have made is theirs already.
+    let owner = mounts::cgroup_owner(&context).filter(|_| host.privileged);
     let rights = host.cgroups();
     let cgroup = match request.driver {
         Driver::Cgroupfs => Setup::plan(&spec.linux, request.id, owner, &rights)?,
@@ -372,7 +373,9 @@ pub(super) fn become_program(
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     let sets = process::capabilities(program, warnings);
-    process::identity(program, sets, host, groups(spec, host), steps)?;
+    // Whoever makes or enters a user namespace has them all there.
+    let held = if namespaces.has(flags::NEWUSER) || !host.privileged { u64::MAX } else { host.permitted };
+    process::identity(program, sets, held, groups(spec, host), steps)?;
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }

@@ -317,6 +317,8 @@ pub struct Filesystem {
     pub inherit_mode: bool,
     /// Copy what the directory holds into it (`tmpcopyup`).
     pub copy_up: bool,
+    /// Where the kernel refuses it to a user namespace: the tree of the host that takes its place, with these attributes.
+    pub otherwise: Option<(CString, u64)>,
 }
 
 /// A device node.

@@ -44,7 +44,7 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     if shared {
         steps.push(Step { field, action: Action::PrivateParent(path.clone()) });
     }
-    if !context.host.privileged {
+    if !context.host.privileged || context.host.foreign_mounts {
         steps.push(Step { field: String::new(), action: Action::Opens });
     }
     // Without a word for it the root is cut off, as in runc: mounts that the host makes below the rootfs stay outside.

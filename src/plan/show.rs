@@ -225,6 +225,9 @@ fn filesystem_words(fs: &Filesystem, target: &str) -> String {
     if fs.copy_up {
         out.push_str(" tmpcopyup");
     }
+    if let Some((path, _)) = &fs.otherwise {
+        out.push_str(&format!(", or the host's {}", path.to_string_lossy()));
+    }
     out
 }
 

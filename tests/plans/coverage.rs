@@ -40,6 +40,7 @@ fn kind(action: &Action) -> &'static str {
         NullStreams,
         Pivot,
         MoveRoot,
+        Unexpose,
         RootPropagation,
         ReadonlyRoot,
         Mask,

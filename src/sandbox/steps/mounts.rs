@@ -41,7 +41,10 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             // Looked for before it is made: a mount point of ours has no mode that anyone has chosen.
             let inherit = new.inherit_mode && look(child.root()?, &m.target)?.map(leave).is_some();
             let target = target(child.root()?, m, Make::Dir)?;
-            let mounted = filesystem(new, target.as_fd(), inherit)?;
+            let mounted = match (filesystem(new, target.as_fd(), inherit), &new.otherwise) {
+                (Err(Fail(report)), Some((path, attrs))) if report.value == libc::EPERM => instead(path, *attrs)?,
+                (made, _) => made?,
+            };
             attach(mounted.as_fd(), target.as_fd())?;
             leave(target);
             if m.is_devpts {
@@ -83,7 +86,9 @@ fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> 
             other => other,
         };
         return match fd {
-            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Fail::refused("must be mounted on ordinary directory, not on a link or a file")),
+            Err(Errno::ELOOP | Errno::ENOTDIR) => {
+                Err(Fail::refused("must be mounted on ordinary directory, not on a link or a file"))
+            }
             other => other.call("openat2"),
         };
     }
@@ -170,6 +175,19 @@ fn filesystem(new: &Filesystem, target: BorrowedFd<'_>, inherit_mode: bool) -> R
     propagate(mounted.as_fd(), &new.propagation)?;
     leave(context);
     Ok(mounted)
+}
+
+/// A clone of a tree of the host, cut off from it, with these attributes on all of it. None is taken away: in a user namespace
+/// they are locked.
+fn instead(path: &CStr, attrs: u64) -> Result<OwnedFd, Fail> {
+    let tree = mount::open_tree(fs::cwd(), path, true, false).call("open_tree")?;
+    let private = Attrs { propagation: libc::MS_PRIVATE, ..Attrs::default() };
+    mount::mount_setattr(tree.as_fd(), c"", true, private, None).call("mount_setattr")?;
+    let attrs = Attrs { set: attrs & !libc::MOUNT_ATTR__ATIME, ..Attrs::default() };
+    if attrs != Attrs::default() {
+        mount::mount_setattr(tree.as_fd(), c"", true, attrs, None).call("mount_setattr")?;
+    }
+    Ok(tree)
 }
 
 /// `mode` in octal digits.
