@@ -24,7 +24,9 @@ mod bad_input;
 mod budget;
 mod checkpoint;
 mod console;
+mod contract;
 mod control;
+mod converge;
 mod delegation;
 mod devices;
 mod exec;
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Some("inside") => return inside::main(),
         // What Docker's hooks are called by.
         Some("libnetwork-setkey") => return bundles::record_hook(),
+        Some("keeper") => return converge::keeper(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -67,7 +70,9 @@ fn main() -> ExitCode {
         bundles::cases(),
         hosts::cases(),
         console::cases(),
+        contract::cases(),
         control::cases(),
+        converge::cases(),
         exec::cases(),
         exec_streams::cases(),
         delegation::cases(),

@@ -34,6 +34,7 @@ const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
 const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
+const SECCOMP: &str = "seccomp.bpf";
 const UNIT: &str = "unit";
 /// The resctrl group that was made for the container, and its monitoring group.
 pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
@@ -307,6 +308,18 @@ impl Entry {
         self.read(CONFIG)
     }
 
+    /// Keeps the compiled seccomp filter, for `exec`.
+    pub fn write_filter(&self, bytes: &[u8]) -> Result<()> {
+        self.write_new(SECCOMP, &[bytes, &record::checksum(bytes).to_ne_bytes()].concat())
+    }
+
+    /// The kept filter. `None` when there is none, or it is damaged: it can be made again.
+    pub fn filter(&self) -> Option<Vec<u8>> {
+        let mut bytes = self.read(SECCOMP).ok()?;
+        let sum = bytes.split_off(bytes.len().checked_sub(8)?);
+        (sum == record::checksum(&bytes).to_ne_bytes()).then_some(bytes)
+    }
+
     /// Writes the state beside the one that counts.
     pub fn prepare_state(&self, record: &Record) -> Result<()> {
         self.write_new(STATE_NEW, &record.to_bytes())
@@ -327,6 +340,13 @@ impl Entry {
             Err(e) => Err(e),
             Ok(bytes) => Record::from_bytes(&bytes).map(Some).map_err(|e| e.context(&self.step("read", STATE))),
         }
+    }
+
+    /// What the state will be, while a command is making the container: it holds the lock then. What one that was killed
+    /// has left is no container.
+    pub fn creating(&self) -> Option<Record> {
+        lock(self.dir.as_fd(), libc::LOCK_SH | libc::LOCK_NB).err()?;
+        Record::from_bytes(&self.read(STATE_NEW).ok()?).ok()
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {

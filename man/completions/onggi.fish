@@ -28,12 +28,12 @@ complete -c onggi -n "__fish_onggi_needs_command" -l root -d 'directory of conta
 complete -c onggi -n "__fish_onggi_needs_command" -l log -d 'append messages to FILE; an error is still printed on stderr' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l log-format -d 'text or json [default: text]' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l log-level -d 'least level that is logged: error, warning, info or debug [default: error]' -r
-complete -c onggi -n "__fish_onggi_needs_command" -l cgroup-manager -d 'cgroupfs, or disabled: no cgroup, no limits; not yet: systemd [default: cgroupfs]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l cgroup-manager -d 'cgroupfs, systemd, or disabled: no cgroup, no limits [default: cgroupfs]' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l rootless -d 'true, false or auto; without effect: what the caller may do is found out' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l criu -d 'ignored; accepted for callers of old versions of runc' -r
 complete -c onggi -n "__fish_onggi_needs_command" -s v -l version -d 'print name, commit and specification'
 complete -c onggi -n "__fish_onggi_needs_command" -l debug -d 'the same as --log-level debug'
-complete -c onggi -n "__fish_onggi_needs_command" -s s -l systemd-cgroup -d 'make cgroups through systemd (cgroupsPath is slice:prefix:name) [not in this version]'
+complete -c onggi -n "__fish_onggi_needs_command" -s s -l systemd-cgroup -d 'make cgroups through systemd (cgroupsPath is slice:prefix:name)'
 complete -c onggi -n "__fish_onggi_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "run" -d 'create and start a container, wait for it, delete it'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "create" -d 'create a container whose program waits for start'
@@ -55,6 +55,7 @@ complete -c onggi -n "__fish_onggi_needs_command" -f -a "checkpoint" -d 'save a 
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "restore" -d 'restore a container from a checkpoint'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c onggi -n "__fish_onggi_using_subcommand run" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand run" -s f -l config -d 'read FILE in the place of config.json, relative to the bundle' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l pid-file -d 'write the pid of the new process to FILE' -r
@@ -66,6 +67,7 @@ complete -c onggi -n "__fish_onggi_using_subcommand run" -l keep -d 'do not dele
 complete -c onggi -n "__fish_onggi_using_subcommand run" -l no-subreaper -d 'do not reap processes that the container leaves behind'
 complete -c onggi -n "__fish_onggi_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onggi -n "__fish_onggi_using_subcommand create" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand create" -s f -l config -d 'read FILE in the place of config.json, relative to the bundle' -r
 complete -c onggi -n "__fish_onggi_using_subcommand create" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
 complete -c onggi -n "__fish_onggi_using_subcommand create" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand create" -l pid-file -d 'write the pid of the new process to FILE' -r
@@ -105,7 +107,7 @@ complete -c onggi -n "__fish_onggi_using_subcommand exec" -l process-label -d 'S
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -l apparmor -d 'AppArmor profile of the process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -s c -l cap -d 'add a capability to the bounding, effective and permitted sets' -r
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -l preserve-fds -d 'pass N more file descriptors, from 3 + $LISTEN_FDS on [default: 0]' -r
-complete -c onggi -n "__fish_onggi_using_subcommand exec" -l cgroup -d 'sub-cgroup of the container\'s to run in' -r
+complete -c onggi -n "__fish_onggi_using_subcommand exec" -l cgroup -d 'sub-cgroup of the container\'s to run in, which must exist' -r
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -s t -l tty -d 'allocate a terminal'
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -s d -l detach -d 'leave once the process runs'
 complete -c onggi -n "__fish_onggi_using_subcommand exec" -l no-new-privs -d 'set no_new_privs'

@@ -139,6 +139,8 @@ pub enum Command {
 pub struct CreateArgs {
     /// `--bundle`; `None` for the current directory.
     pub bundle: Option<PathBuf>,
+    /// `--config`: in the place of `config.json`, relative to the bundle.
+    pub config: Option<PathBuf>,
     /// `--console-socket`.
     pub console_socket: Option<PathBuf>,
     /// `--pidfd-socket`.

@@ -111,6 +111,7 @@ pub const GLOBAL: &[Flag] = &[
 ];
 
 const BUNDLE: Flag = option("bundle", "DIR", "directory that holds config.json [default: .]").short('b');
+const CONFIG: Flag = option("config", "FILE", "read FILE in the place of config.json, relative to the bundle").short('f');
 const CONSOLE_SOCKET: Flag =
     option("console-socket", "PATH", "unix socket that is sent the master end of the container's terminal");
 const PIDFD_SOCKET: Flag = option("pidfd-socket", "PATH", "unix socket that is sent a pidfd of the container's first process");
@@ -122,6 +123,7 @@ const DETACH: Flag = switch("detach", "leave once the process runs").short('d');
 
 const MAKE: &[Flag] = &[
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,
@@ -182,7 +184,7 @@ pub const VERBS: &[Verb] = &[
         name: "state",
         about: "print the state of a container as JSON",
         details: "The object is that of the OCI runtime specification with rootfs, created and owner added. The status is one of \
-             created, running, paused and stopped; a container that is still being made does not exist yet.",
+             creating, created, running, paused and stopped. Commands other than state and list know a container once it is created.",
         operands: Operands::Id,
         flags: &[],
     },
@@ -210,7 +212,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "list",
         about: "list the containers under the state root",
-        details: "A container that is being made, or whose state cannot be read, is shown as unreadable; it is left out of JSON.",
+        details: "A container whose state cannot be read is shown as unreadable; it is left out of JSON.",
         operands: Operands::None,
         flags: &[&[FORMAT_TABLE, switch("quiet", "ids only").short('q')]],
     },
@@ -232,7 +234,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "features",
         about: "print what this program supports as JSON",
-        details: "The object is the features structure of the OCI runtime specification. It does not depend on the host.",
+        details: "The object is the features structure of the OCI runtime specification. It does not depend on the host, but for the seccomp flags that the kernel supports.",
         operands: Operands::None,
         flags: &[],
     },
@@ -260,7 +262,7 @@ pub const VERBS: &[Verb] = &[
             switch("no-new-privs", "set no_new_privs"),
             option("cap", "CAP", "add a capability to the bounding, effective and permitted sets").short('c').repeats(),
             PRESERVE_FDS,
-            option("cgroup", "PATH", "sub-cgroup of the container's to run in").repeats(),
+            option("cgroup", "PATH", "sub-cgroup of the container's to run in, which must exist").repeats(),
             switch("ignore-paused", "allow a paused container"),
         ]],
     },

@@ -182,6 +182,7 @@ fn typed(verb: &'static Verb, m: &ArgMatches) -> Result<Command> {
     let made = || -> Result<CreateArgs> {
         Ok(CreateArgs {
             bundle: path_of("bundle"),
+            config: path_of("config"),
             console_socket: path_of("console-socket"),
             pidfd_socket: path_of("pidfd-socket"),
             pid_file: path_of("pid-file"),
@@ -280,6 +281,7 @@ mod tests {
     fn create_with_everything() {
         let want = CreateArgs {
             bundle: Some("B".into()),
+            config: Some("C".into()),
             console_socket: Some("S".into()),
             pidfd_socket: Some("F".into()),
             pid_file: Some("P".into()),
@@ -288,7 +290,7 @@ mod tests {
             preserve_fds: 2,
             id: "a1".into(),
         };
-        let line = "create -b B --console-socket S --pidfd-socket=F --pid-file P --no-pivot --no-new-keyring --preserve-fds 2 --detach a1";
+        let line = "create -b B -f C --console-socket S --pidfd-socket=F --pid-file P --no-pivot --no-new-keyring --preserve-fds 2 --detach a1";
         assert_eq!(command(line).unwrap(), Command::Create(want));
     }
 

@@ -9,11 +9,12 @@ use crate::console::{self, Console};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Stage};
 use crate::host::Host;
+use crate::log;
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
 use crate::seccomp::notify::{Listened, container_process_state};
 use crate::store::{Entry, Record, Store, init};
-use crate::sys::{clone, fs};
+use crate::sys::{clone, fs, process};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -64,7 +65,9 @@ impl Made {
             if let Some(path) = &self.pid_file {
                 pid_file::write(path, self.launched.pid)?;
             }
-            self.launched.go_on()
+            self.launched.go_on()?;
+            log::info(|| format!("container {} is made, its init is process {}", self.entry.id(), self.launched.pid));
+            Ok(())
         })();
         if done.is_err() {
             self.undo();
@@ -113,7 +116,7 @@ impl Half {
         check_preserved(preserve)?;
         // Whatever else the caller left open is not for the container (CVE-2024-21626).
         fs::cloexec_from(3 + preserve).step("close_range", || "close inherited descriptors at exec".into())?;
-        let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
+        let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")), args.config.as_deref())?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
         let mut host = Host::probe(&bundle.spec)?;
@@ -132,9 +135,10 @@ impl Half {
         };
         let plan = plan::compile(&bundle.spec, &request, &host)?;
         for warning in &plan.warnings {
-            crate::log::warn(warning);
+            log::warn(warning);
         }
-        let (master_socket, mut equipment) = equip(&console)?;
+        log_plan(&host, &plan);
+        let (master_socket, mut equipment) = equip(&plan, &console)?;
 
         self.entry = Some(Store::open_or_make(global.root.as_deref())?.create(&args.id)?);
         let entry = self.entry.as_ref().ok_or_else(crate::store::unknown)?;
@@ -142,6 +146,7 @@ impl Half {
             self.unit = Some(Making::begin(entry, unit)?);
         } else if let Some(setup) = &plan.cgroup {
             make_cgroup(entry, setup, &mut self.cgroup)?;
+            log::debug(|| format!("made the cgroup {}", setup.directory().display()));
         }
         if how.wait {
             equipment.fifos = Some(entry.make_fifos()?);
@@ -162,11 +167,16 @@ impl Half {
         record.pid = launched.pid;
         // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
         crate::rdt::add(&record.rdt, launched.pid)?;
+        log::debug(|| format!("cloned process {}", launched.pid));
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
         // While the child works.
         entry.prepare_state(&record)?;
+        let filter = launched.plan().steps.iter().find_map(|s| if let Action::Seccomp(f) = &s.action { Some(f) } else { None });
+        if let Some(filter) = filter {
+            entry.write_filter(&crate::seccomp::stored::bytes(filter))?;
+        }
         if launched.pauses_at(Pause::Mounted) {
             launched.reach(Pause::Mounted)?;
             if let Err(e) = runtime_hooks(&bundle, launched, &args.id) {
@@ -174,6 +184,7 @@ impl Half {
                 return Err(e);
             }
             launched.go_on()?;
+            log::debug(|| "ran the hooks before the pivot".into());
         }
         hand_over_listener(&bundle, launched, &args.id, launched.pid, "creating")?;
         if let Err(e) = launched.reach(Pause::Created) {
@@ -182,6 +193,7 @@ impl Half {
             }
             return Err(e);
         }
+        log::debug(|| "init is ready, and has what it was to have".into());
         let init = launched.pidfd.as_fd();
         let master = master_socket.map(|s| console::receive_master(s.as_fd(), init, 10_000)).transpose()?;
         if let Some(master) = &master {
@@ -241,10 +253,10 @@ pub fn poststop(bundle: &Bundle, id: &str) {
         Ok(output) => {
             let state = state_json(bundle, id, "stopped", 0);
             for e in hooks::run_all(Stage::Poststop, Stage::Poststop.of(list), &state, &bundle.dir, &output) {
-                crate::log::warn(&e.to_string());
+                log::warn(&e.to_string());
             }
         }
-        Err(e) => crate::log::warn(&e.to_string()),
+        Err(e) => log::warn(&e.to_string()),
     }
 }
 
@@ -260,12 +272,12 @@ fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Maki
 pub(super) fn remove(cgroup: Option<&Cgroup>, unit: Option<&Making>, entry: Option<&Entry>) {
     let warn = |what: Result<()>| {
         if let Err(e) = what {
-            crate::log::warn(&format!("after a failure: {e}"));
+            log::warn(&format!("after a failure: {e}"));
         }
     };
     let mut clean = true;
     if let Some(cgroup) = cgroup {
-        let removed = cgroup.kill().and_then(|()| cgroup.remove(EMPTY));
+        let removed = cgroup.end(EMPTY);
         clean = removed.is_ok();
         warn(removed);
     }
@@ -343,8 +355,19 @@ pub(super) fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str,
         .map_err(at)
 }
 
-/// Where the terminal's master goes; in the foreground, to the first value.
-pub(super) fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
+/// What the host decided, and what will be done: the lines of `onggi plan`.
+pub(super) fn log_plan(host: &Host, plan: &Plan) {
+    log::debug(|| format!("host: {host:?}"));
+    if log::enabled(log::Level::Debug) {
+        plan.lines().iter().for_each(|line| log::debug(|| format!("plan: {line}")));
+    }
+}
+
+/// Room for descriptors, and where the terminal's master goes; in the foreground, to the first value.
+pub(super) fn equip(plan: &Plan, console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
+    if plan.raise_open_files {
+        process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
+    }
     let mut equipment = Equipment::default();
     let ours = match console {
         Console::Inherit => None,
@@ -368,7 +391,7 @@ pub(super) fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Res
     record.boot_id = init::boot_id()?;
     record.bundle.clone_from(&bundle.dir);
     record.rootfs = bundle.rootfs();
-    record.created = crate::log::rfc3339(SystemTime::now());
+    record.created = log::rfc3339(SystemTime::now());
     record.owner = host.uid;
     record.oci_version.clone_from(&bundle.spec.oci_version);
     record.annotations.clone_from(&bundle.spec.annotations);

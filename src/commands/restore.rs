@@ -81,7 +81,7 @@ impl Half {
     fn make(&mut self, global: &Global, args: &RestoreArgs) -> Result<()> {
         let asked = &args.create;
         fs::cloexec_from(3).step("close_range", || "close inherited descriptors at exec".into())?;
-        let bundle = self.bundle.insert(Bundle::load(asked.bundle.as_deref().unwrap_or(Path::new(".")))?);
+        let bundle = self.bundle.insert(Bundle::load(asked.bundle.as_deref().unwrap_or(Path::new(".")), None)?);
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, args.detach, asked.console_socket.as_deref())?;
         let host = Host::probe(&bundle.spec)?;
@@ -107,7 +107,7 @@ impl Half {
             ));
         }
         let outside = streams(&dirs)?;
-        let (mut foreground, equipment) = equip(&console)?;
+        let (mut foreground, equipment) = equip(&plan, &console)?;
         let socket = equipment.console;
 
         let entry = self.entry.insert(Store::open_or_make(global.root.as_deref())?.create(&asked.id)?);

@@ -46,7 +46,7 @@ impl Staged {
 /// Stages the plan's root and sources on the directory `place`, calls `then`, and returns to the mount namespace and the
 /// directory that the caller was in. What `then` starts stays and sees what was staged.
 pub fn with_stage<T>(plan: &Plan, place: &Path, then: impl FnOnce(&Staged) -> Result<T>) -> Result<(Staged, T)> {
-    if plan.opens.len() > super::launch::MANY_OPEN {
+    if plan.raise_open_files {
         process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
     }
     let step = || "show CRIU the container's mounts".to_owned();

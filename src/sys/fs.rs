@@ -198,6 +198,21 @@ pub fn become_stdio(fd: BorrowedFd<'_>, n: i32) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), n, 0) }).map(drop)
 }
 
+/// F_SETFL: `O_APPEND`, `O_NONBLOCK` and the like of an open file description (fcntl(2)).
+pub fn set_status_flags(fd: BorrowedFd<'_>, flags: i32) -> nix::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }.into()).map(drop)
+}
+
+/// The same as [`stat`] of a standard stream, 0 to 2, which may be closed (EBADF).
+pub fn stat_stdio(n: i32) -> nix::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be written over.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is a stat buffer of our own.
+    check(unsafe { libc::fstat(n, &raw mut st) }.into())?;
+    Ok(st)
+}
+
 /// Marks every descriptor from `first` on close-on-exec (Linux 5.11).
 pub fn cloexec_from(first: u32) -> nix::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
