@@ -19,11 +19,13 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod apparmor;
 mod bad_input;
 mod budget;
 mod checkpoint;
 mod console;
 mod control;
+mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -31,12 +33,14 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod nested;
 mod process;
 mod program;
 mod resources;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
+mod selinux;
 mod survival;
 mod userns;
 
@@ -54,17 +58,19 @@ fn main() -> ExitCode {
     }
     let arguments = libtest_mimic::Arguments::from_args();
     if !arguments.list {
-        stage::enter();
+        stage::enter(stage::mount_over);
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
         console::cases(),
         control::cases(),
         exec::cases(),
         exec_streams::cases(),
+        delegation::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
@@ -73,11 +79,13 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
+        nested::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        selinux::cases(),
         rootless::cases(),
         survival::cases(),
         userns::cases(),

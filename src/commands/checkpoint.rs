@@ -100,7 +100,7 @@ fn compile(bundle: &Bundle, record: &Record) -> Result<Plan> {
         no_pivot: false,
         no_new_keyring: true,
         preserve: 0,
-        cgroup: record.cgroup.is_some(),
+        driver: crate::cgroup::Driver::Disabled,
         environment: Vec::new(),
     };
     plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)

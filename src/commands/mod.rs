@@ -12,17 +12,19 @@ mod pause;
 mod pid_file;
 mod plan;
 mod ps;
+mod rdt;
 mod restore;
 mod run;
 mod spec;
 mod start;
 mod state;
 mod status;
+mod unit;
 mod update;
 mod version;
 
 use crate::cli::{Command, Global};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use std::io::{ErrorKind, Write};
 
 /// Does what was asked and returns the exit status of the program.
@@ -49,6 +51,12 @@ pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
         Command::Version => print(&version::text(program)),
         Command::Help(text) => print(&text),
     }
+}
+
+/// What a command cannot do to a container that runs in its creator's cgroup.
+fn no_cgroup(step: &str) -> Error {
+    Error::new(step, "the container has no cgroup of its own")
+        .hint("none could be made when it was created: create it where a cgroup is delegated, as systemd-run --user --scope does")
 }
 
 /// Exit status of a program whose reader has gone, as a shell shows it: 128 + SIGPIPE.

@@ -3,9 +3,10 @@
 
 use super::checkpoint::{Directories, Stream, streams};
 use super::create::{self, equip};
+use super::unit::{self, Making};
 use super::{delete, pid_file};
 use crate::cgroup::Cgroup;
-use crate::cli::{CgroupManager, Global, RestoreArgs};
+use crate::cli::{Global, RestoreArgs};
 use crate::config::Bundle;
 use crate::console;
 use crate::criu::Session;
@@ -69,6 +70,7 @@ struct Half {
     bundle: Option<Bundle>,
     entry: Option<Entry>,
     cgroup: Option<Cgroup>,
+    unit: Option<Making>,
     pid: i32,
     init: Option<OwnedFd>,
     master: Option<OwnedFd>,
@@ -90,7 +92,7 @@ impl Half {
             no_pivot: asked.no_pivot,
             no_new_keyring: asked.no_new_keyring,
             preserve: 0,
-            cgroup: global.cgroup_manager != CgroupManager::Disabled,
+            driver: unit::driver(global.cgroup_manager),
             environment: Vec::new(),
         };
         let plan = plan::compile(&bundle.spec, &request, &host)?;
@@ -109,7 +111,9 @@ impl Half {
         let socket = equipment.console;
 
         let entry = self.entry.insert(Store::open_or_make(global.root.as_deref())?.create(&asked.id)?);
-        if let Some(setup) = &plan.cgroup {
+        if let Some(unit) = plan.cgroup.as_ref().and_then(|setup| setup.unit.as_ref()) {
+            self.unit = Some(Making::begin(entry, unit)?);
+        } else if let Some(setup) = &plan.cgroup {
             create::make_cgroup(entry, setup, &mut self.cgroup)?;
         }
         entry.write_config(&bundle.raw)?;
@@ -134,6 +138,7 @@ impl Half {
                 other => other.step("keyctl", || "join a new session keyring".into())?,
             }
         }
+        record.rdt = super::rdt::make(&plan, entry)?;
         let (staged, (mut session, mut options)) = staging::with_stage(&plan, entry.path(), |staged| {
             dirs.again()?;
             let mut options = dirs.options(&args.criu, bundle, LOG);
@@ -149,9 +154,15 @@ impl Half {
         options.lsm_profile.clone_from(&args.lsm_profile);
         options.lsm_mount_context.clone_from(&args.lsm_mount_context);
         check_version(&session, args)?;
-        if let Some(cgroup) = &self.cgroup {
-            // What CRIU makes is made there.
+        // What CRIU makes is made there.
+        if let (Some(unit), Some(setup)) = (&self.unit, &plan.cgroup) {
+            unit.place(entry, setup, session.pid())?;
+            record.unit = Some(unit.registered.to_string());
+            record.cgroup = unit.cgroup.get().map(|cgroup| cgroup.path().to_owned());
+        } else if let Some(cgroup) = &self.cgroup {
             cgroup.enter(session.pid())?;
+        }
+        if plan.cgroup.is_some() {
             options.cgroup_roots = roots(session.pid())?;
         }
         let criu = session.pid();
@@ -177,6 +188,7 @@ impl Half {
             "post-restore" => {
                 *pid = answer.pid;
                 *init = Some(known(&mut record, entry, answer.pid)?);
+                crate::rdt::add(&record.rdt, answer.pid)?;
                 staging::close_root(&plan, answer.pid)?;
                 staging::verify(&plan, &staged, criu, answer.pid)
             }
@@ -217,7 +229,7 @@ impl Half {
             let _gone = pidfd::send_signal(init.as_fd(), libc::SIGKILL);
             let _reaped = pidfd::wait(init.as_fd());
         }
-        create::remove(self.cgroup.as_ref(), self.entry.as_ref());
+        create::remove(self.cgroup.as_ref(), self.unit.as_ref(), self.entry.as_ref());
         if let (true, Some(bundle)) = (self.hooks_failed, &self.bundle) {
             create::poststop(bundle, &args.create.id);
         }

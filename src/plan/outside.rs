@@ -49,7 +49,7 @@ pub fn mounts(plan: &Plan) -> Vec<Outside<'_>> {
                     found.push(Outside { field, key: &d.path, target: &d.path, slot, readonly: false, mask: false });
                 }
             }
-            Action::Mask(path) => {
+            Action::Mask { path, .. } => {
                 if let Some(slot) = null {
                     found.push(Outside { field, key: c"/dev/null", target: path, slot, readonly: false, mask: true });
                 }
