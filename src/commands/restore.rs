@@ -139,6 +139,7 @@ impl Half {
                 other => other.step("keyctl", || "join a new session keyring".into())?,
             }
         }
+        record.rdt = super::rdt::make(&plan, entry)?;
         let (staged, (mut session, mut options)) = staging::with_stage(&plan, entry.path(), |staged| {
             dirs.again()?;
             let mut options = dirs.options(&args.criu, bundle, LOG);
@@ -190,6 +191,7 @@ impl Half {
             "post-restore" => {
                 *pid = answer.pid;
                 *init = Some(known(&mut record, entry, answer.pid)?);
+                crate::rdt::add(&record.rdt, answer.pid)?;
                 staging::close_root(&plan, answer.pid)?;
                 staging::verify(&plan, &staged, criu, answer.pid)
             }
