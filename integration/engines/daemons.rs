@@ -133,7 +133,7 @@ fn start(program: &str, arguments: &[&str], asked: &str) {
     // BuildKit does not ask for Docker's default runtime.
     daemon.env("DOCKER_BUILDKIT_RUNC_COMMAND", system::runtime_path());
     let mut daemon = daemon.spawn().unwrap_or_else(|error| panic!("start {program}: {error}"));
-    let until = Instant::now() + Duration::from_secs(if vm() { 180 } else { 30 });
+    let until = Instant::now() + Duration::from_secs(if vm() { 400 } else { 30 });
     while !command("sh").args(["-c", asked]).output().expect("run sh").status.success() {
         let ended = daemon.try_wait().expect("look at a daemon");
         let log = || fs::read_to_string(Path::new(LOGS).join(program)).unwrap_or_default();

@@ -45,7 +45,7 @@ pub fn cases() -> Vec<Case> {
         })
         .needs(Need::Controllers),
         case("oom", "a container that wants more memory than it may have is killed, and known to have been", |here| {
-            here.sh("status docker run --name $NAME --network none -m 20m --memory-swap 20m box dd if=/dev/zero of=/dev/null bs=200M
+            here.sh("status docker run --name $NAME --network none -m 20m --memory-swap 20m box sh -c 'dd if=/dev/zero of=/dev/null bs=200M; code=$?; sleep 3; exit $code'
                 docker inspect -f 'oom {{.State.OOMKilled}}' $NAME
                 docker rm $NAME")
                 .ok()
