@@ -67,7 +67,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces };
     rootfs::hold(&context, &mut steps)?;
-    mounts::plan(&context, &mut opens, &mut steps)?;
+    let mut read_only = mounts::plan(&context, &mut opens, &mut steps)?;
     rootfs::dev(&context, &mut opens, &mut steps)?;
     hooks_before_pivot(spec, request, &mut steps)?;
     rootfs::enter(&context, request.no_pivot, &mut steps);
@@ -83,6 +83,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     if !program.cwd.is_empty() && program.cwd != "/" {
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
+    steps.append(&mut read_only);
     rootfs::close(&context, &mut opens, &mut steps)?;
     let owner = mounts::cgroup_owner(&context);
     let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
