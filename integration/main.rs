@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     }
     let arguments = libtest_mimic::Arguments::from_args();
     if !arguments.list {
-        stage::enter();
+        stage::enter(stage::mount_over);
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
