@@ -6,6 +6,8 @@
 //!   the owner of an IPC namespace's mqueue is whoever makes it.
 //! * A user namespace by path: the parent, while it still may, enters every other one around the clone; a new PID
 //!   namespace must belong to the joined user namespace, so the child forks once more after entering it.
+//! * Root of a user namespace that is not the first (an ordinary user's engine) may enter namespaces, but not come back to
+//!   those of the host: what the parent would enter around the clone, the child enters, and forks once more.
 
 use super::{Action, Open, Slot, Step, What, c_string};
 use crate::config::{LinuxIdMapping, Spec};
@@ -117,8 +119,14 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
         // Rights over the host's namespaces are gone once a user namespace is entered.
         _ => (user_new || user_joined) && host.privileged,
     };
+    // May the parent return to where it was?
+    let around = !(host.privileged && host.nested);
+    let mut entered = 0;
     for (kind, slot, field) in &joined {
-        if outer(*kind) {
+        if outer(*kind) && !around {
+            entered |= kind;
+            steps.push(Step { field: field.clone(), action: Action::Join(*slot, *kind) });
+        } else if outer(*kind) {
             if *kind == flags::NEWPID && user_joined && !host.privileged {
                 return Err(Error::new("join a PID namespace", "needs privileges that this user does not have").at(field.clone()));
             }
@@ -137,6 +145,10 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     let add = |steps: &mut Vec<Step>, action| steps.push(Step { field: list.clone(), action });
     if user_new {
         ns.clone = in_clone & (flags::NEWUSER | flags::NEWPID);
+        if entered != 0 {
+            ns.forks = true;
+            add(steps, Action::Fork(ns.clone));
+        }
         let maps = Maps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() };
         steps.push(Step { field: "/linux/uidMappings".into(), action: Action::Pause(super::Pause::Mapped) });
         steps.push(identity(&maps.uids, &maps.gids));
@@ -144,7 +156,7 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     } else if user_joined {
         join(flags::NEWUSER, steps);
         steps.push(identity(&spec.linux.uid_mappings, &spec.linux.gid_mappings));
-        if in_clone & flags::NEWPID != 0 {
+        if (in_clone | entered) & flags::NEWPID != 0 || entered & flags::NEWTIME != 0 {
             ns.forks = true;
             add(steps, Action::Fork(in_clone));
         } else if in_clone != 0 {
@@ -152,6 +164,10 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
         }
     } else {
         ns.clone = in_clone;
+        if entered != 0 {
+            ns.forks = true;
+            add(steps, Action::Fork(in_clone));
+        }
     }
     for kind in ORDER.into_iter().filter(|k| *k != flags::NEWUSER) {
         join(kind, steps);
@@ -159,6 +175,10 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     let late = in_clone & !ns.clone;
     if user_new && late != 0 {
         add(steps, Action::Unshare(late));
+    }
+    if entered != 0 {
+        // The fork makes them, from within what was entered.
+        ns.clone = 0;
     }
     Ok(ns)
 }
@@ -172,7 +192,7 @@ fn time(ns: &mut Namespaces, spec: &Spec, host: &Host) -> Result<()> {
         .iter()
         .map(|(clock, o)| format!("{clock} {} {}\n", o.secs().unwrap_or(0), o.nanosecs().unwrap_or(0)))
         .collect();
-    if host.privileged {
+    if host.privileged && !host.nested {
         ns.time = Some(lines);
         return Ok(());
     }

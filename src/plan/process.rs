@@ -79,6 +79,9 @@ pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, groups: Grou
         Groups::Set => add("/process/user/additionalGids", Action::Groups(user.additional_gids.clone())),
         Groups::Keep => {}
         Groups::Denied if user.additional_gids.is_empty() => {}
+        // Whoever made the caller's own user namespace denied them there. Engines of users with one id ask all the same,
+        // and know; runc and crun leave them out.
+        Groups::Denied if host.privileged && host.setgroups_denied => {}
         Groups::Denied => {
             let error = Error::exact("cannot set any additional groups in a rootless container");
             return Err(error.at("/process/user/additionalGids"));
