@@ -27,6 +27,7 @@ mod buildah;
 mod containerd;
 mod docker;
 mod podman;
+mod rootless;
 
 use std::process::ExitCode;
 
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     if name.rsplit('/').next() == Some("strip") {
         return strip::main();
     }
-    let cases = [containerd::cases(), docker::cases(), podman::cases(), buildah::cases()];
+    let cases = [containerd::cases(), docker::cases(), podman::cases(), rootless::cases(), buildah::cases()];
     let mut arguments = libtest_mimic::Arguments::from_args();
     if arguments.list && arguments.format.is_none() {
         cases.iter().flatten().for_each(|case| println!("{case}"));

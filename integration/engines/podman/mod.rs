@@ -15,7 +15,7 @@ use crate::here::{Here, Ran};
 use crate::leaks;
 
 /// What scripts here and of Buildah begin with.
-const PRELUDE: &str = include_str!("prelude.sh");
+pub const PRELUDE: &str = include_str!("prelude.sh");
 
 /// Runs the script.
 pub fn run(here: &Here, script: &str) -> Ran {
