@@ -3,9 +3,11 @@
 #   make run       see a container run
 #   make test      every test: plain, as root, in a virtual machine
 #   make check     format, lints, unit tests: a minute, no root
-#   make install   PREFIX=/usr/local DESTDIR=
+#   make install   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
 
 PREFIX  ?= /usr/local
+# Where engines look for their configuration, whatever the prefix is.
+SYSCONFDIR ?= /etc
 DESTDIR ?=
 CARGO   ?= cargo
 COMMIT  := $(shell git describe --always --dirty --abbrev=40 2>/dev/null)
@@ -18,6 +20,20 @@ SHARE    = $(DESTDIR)$(PREFIX)/share
 # /usr/share/zsh/vendor-completions for a Debian package.
 ZSH      = $(SHARE)/zsh/site-functions
 PAGES    = $(wildcard man/*.8)
+ETC      = $(DESTDIR)$(SYSCONFDIR)
+EXAMPLES = $(SHARE)/doc/onggi/examples
+# Each file that engines read, and its place.
+CONTRIB  = contrib/containers/onggi.conf:$(ETC)/containers/containers.conf.d/onggi.conf \
+	contrib/containerd/onggi.toml:$(ETC)/containerd/conf.d/onggi.toml \
+	contrib/crio/10-onggi.conf:$(ETC)/crio/crio.conf.d/10-onggi.conf \
+	contrib/containerd/onggi-1.7.toml:$(EXAMPLES)/onggi-1.7.toml \
+	contrib/docker/daemon.json:$(EXAMPLES)/daemon.json \
+	contrib/kubernetes/runtimeclass.yaml:$(EXAMPLES)/runtimeclass.yaml
+# An AppArmor older than 4 cannot read the profile, and has no need of it. APPARMOR=yes for a package.
+APPARMOR ?= $(if $(wildcard /etc/apparmor.d/abi/4.0),yes)
+ifeq ($(APPARMOR),yes)
+CONTRIB += contrib/apparmor/onggi:$(ETC)/apparmor.d/onggi
+endif
 ROOT_TESTS = --test integration --test parent --test cgroup_unit
 ENGINES  = --test engines
 # Only the tests are root then, not the build.
@@ -114,12 +130,21 @@ install:
 	install -D -m 0755 $(BIN) $(DESTDIR)$(PREFIX)/bin/onggi
 	install -d $(SHARE)/man/man8
 	install -m 0644 $(PAGES) $(SHARE)/man/man8/
+	install -D -m 0644 man/onggi-engines.7 $(SHARE)/man/man7/onggi-engines.7
+	sed -i 's|/usr/local/|$(PREFIX)/|g' $(SHARE)/man/man7/onggi-engines.7
 	install -D -m 0644 man/completions/onggi.bash $(SHARE)/bash-completion/completions/onggi
 	install -D -m 0644 man/completions/_onggi $(ZSH)/_onggi
 	install -D -m 0644 man/completions/onggi.fish $(SHARE)/fish/vendor_completions.d/onggi.fish
 
+	@for pair in $(CONTRIB); do \
+		file=$${pair#*:}; \
+		install -D -m 0644 "$${pair%%:*}" "$$file" && sed -i 's|/usr/local/bin/|$(PREFIX)/bin/|' "$$file" || exit 1; \
+		echo "installed $$file"; \
+	done
+
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/onggi $(SHARE)/bash-completion/completions/onggi
+	rm -f $(DESTDIR)$(PREFIX)/bin/onggi $(SHARE)/bash-completion/completions/onggi $(SHARE)/man/man7/onggi-engines.7
+	rm -f $(foreach pair,$(CONTRIB),$(lastword $(subst :, ,$(pair))))
 	rm -f $(ZSH)/_onggi $(SHARE)/fish/vendor_completions.d/onggi.fish
 	rm -f $(addprefix $(SHARE)/man/man8/,$(notdir $(PAGES)))
 

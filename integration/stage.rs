@@ -30,8 +30,8 @@ pub const WORK: &str = "/run/test";
 pub const LEAF: &str = "/sys/fs/cgroup/tests";
 /// One line `PID STATUS` for every orphan that ended, the status as a shell gives it.
 const EXITS: &str = "/run/exits";
-/// Says which of the four we are; absent in the outer one.
-const ROLE: &str = "ONGGI_STAGE";
+/// Variable of the environment that says which of the four we are; absent in the outer one.
+pub const ROLE: &str = "ONGGI_STAGE";
 
 /// Whether this is a machine made for tests, with every cgroup v2 controller.
 pub fn vm() -> bool {
@@ -41,11 +41,6 @@ pub fn vm() -> bool {
 /// Whether only the tests that need such a machine are to run: emulated, it is many times slower.
 pub fn vm_only() -> bool {
     std::env::var_os("ONGGI_VM").is_some_and(|value| value == "only")
-}
-
-/// Whether this is the process that nothing is set up in yet.
-pub fn is_outer() -> bool {
-    std::env::var_os(ROLE).is_none()
 }
 
 /// Returns in the process that is to run the tests, with everything set up, the mounts by the function; ends all others.

@@ -1,6 +1,7 @@
 //! One case: what it is called, what it covers, what it needs.
 
 use crate::here::Here;
+use crate::stage;
 use crate::system;
 use libtest_mimic::Trial;
 use std::fmt;
@@ -23,8 +24,8 @@ pub struct Case {
 pub enum Need {
     /// The cgroup v2 controllers memory, cpu, pids, io and cpuset.
     Controllers,
-    /// systemd as the first process.
-    Systemd,
+    /// systemd as the first process, and as the one who makes the cgroups.
+    SystemdDriver,
     /// AppArmor switched on, and its parser.
     AppArmor,
     /// A runtime that has `checkpoint` and `restore`, and criu.
@@ -75,8 +76,9 @@ impl Case {
         let runtime = system::runtime_name();
         let except = self.except.iter().find(|(name, _)| *name == runtime).map(|(name, reason)| format!("{name}: {reason}"));
         let missing = || self.needs.iter().find_map(|need| need.missing()).map(str::to_owned);
+        let elsewhere = || (stage::vm_only() && self.needs.is_empty()).then(|| "runs natively as well".to_owned());
         let long = || (self.long && system::quick()).then(|| "long: run by make test-engines".to_owned());
-        except.or_else(missing).or_else(long)
+        except.or_else(missing).or_else(elsewhere).or_else(long)
     }
 
     pub fn trial(self) -> Trial {
@@ -114,7 +116,7 @@ impl Need {
     fn missing(self) -> Option<&'static str> {
         match self {
             Need::Controllers => (!system::has_controllers()).then_some("no memory, cpu and pids controllers on cgroup v2 here"),
-            Need::Systemd => (!system::has_systemd()).then_some("no systemd here"),
+            Need::SystemdDriver => (!system::has_systemd_driver()).then_some("systemd does not make the cgroups here"),
             Need::AppArmor => (!system::has_apparmor()).then_some("no AppArmor here"),
             Need::Checkpoint => (!system::has_checkpoint()).then_some("no runtime with checkpoint, or no criu"),
             Need::Resources => (!system::has_resources()).then_some("no CAP_SYS_RESOURCE here"),

@@ -70,8 +70,16 @@ SystemdCgroup = {systemd}
 
 fn docker_config() -> String {
     let driver = format!("native.cgroupdriver={}", system::driver());
-    let runtimes = json!({HANDLER: {"path": system::runtime_path()}});
-    json!({"runtimes": runtimes, "default-runtime": HANDLER, "exec-opts": [driver], "storage-driver": "overlay2"}).to_string()
+    let runtimes = json!({
+        HANDLER: {"path": system::runtime_path()},
+        // Docker writes a script around it for these.
+        "with-arguments": {"path": system::runtime_path(), "runtimeArgs": ["--debug"]},
+    });
+    json!({
+        "runtimes": runtimes, "default-runtime": HANDLER, "exec-opts": [driver], "storage-driver": "overlay2",
+        // For checkpoints.
+        "experimental": true})
+    .to_string()
 }
 
 /// What Podman and Buildah are told. Where limits cannot be had they must not ask for any by themselves.
@@ -132,6 +140,8 @@ fn start(program: &str, arguments: &[&str], asked: &str) {
         assert!(ended.is_none() && Instant::now() < until, "{program} does not come up:\n{}", log());
         sleep(Duration::from_millis(50));
     }
+    // It goes with the system; should it end before, it is not to stay as a zombie.
+    std::thread::spawn(move || daemon.wait());
 }
 
 fn sh(script: &str) {

@@ -5,7 +5,8 @@
 //! ONGGI_ENGINES=quick       leaves out what is marked as long
 //! ONGGI_CGROUPS=systemd     the engines are told to let systemd make the cgroups; else they do it themselves
 //! ONGGI_TREE=DIRECTORY      the system, as a directory (default: made by vm/image)
-//! ONGGI_VM=all              this is the virtual machine, which is that system already (set by engines/run)
+//! ONGGI_VM=all              this is the virtual machine, which is that system already (set by engines/run); `only` leaves
+//!                           out what needs nothing but such a system
 //! ```
 //!
 //! `--list` tells what each case covers. What the host lacks makes a case ignored, with the reason; `--ignored` runs it all
@@ -18,13 +19,16 @@ mod here;
 mod image;
 mod leaks;
 #[path = "../stage.rs"]
+// Part of another program, which needs all of it.
 #[allow(dead_code)]
 mod stage;
 mod strip;
 mod system;
 
 mod buildah;
+mod callers;
 mod containerd;
+mod cri;
 mod docker;
 mod podman;
 mod rootless;
@@ -36,7 +40,15 @@ fn main() -> ExitCode {
     if name.rsplit('/').next() == Some("strip") {
         return strip::main();
     }
-    let cases = [containerd::cases(), docker::cases(), podman::cases(), rootless::cases(), buildah::cases()];
+    let cases = [
+        containerd::cases(),
+        cri::cases(),
+        docker::cases(),
+        podman::cases(),
+        rootless::cases(),
+        buildah::cases(),
+        callers::cases(),
+    ];
     let mut arguments = libtest_mimic::Arguments::from_args();
     if arguments.list && arguments.format.is_none() {
         cases.iter().flatten().for_each(|case| println!("{case}"));

@@ -41,7 +41,7 @@ pub fn enter() {
         install(Path::new("/"));
     } else {
         // Built if need be while there is a network; asked for again inside.
-        if stage::is_outer() {
+        if std::env::var_os(stage::ROLE).is_none() {
             tree();
         }
         stage::enter(make);
@@ -96,8 +96,9 @@ pub fn has_controllers() -> bool {
     ["cpu", "memory", "pids", "io"].iter().all(|wanted| have.split_whitespace().any(|name| name == *wanted))
 }
 
-pub fn has_systemd() -> bool {
-    Path::new("/run/systemd/system").exists()
+/// Whether systemd makes the cgroups.
+pub fn has_systemd_driver() -> bool {
+    driver() == "systemd" && Path::new("/run/systemd/system").exists()
 }
 
 pub fn has_apparmor() -> bool {

@@ -39,7 +39,11 @@ impl Exit {
 /// A descriptor of the process `pid`. ESRCH when there is none; a zombie has one.
 pub fn open(pid: libc::pid_t) -> nix::Result<OwnedFd> {
     // SAFETY: pidfd_open takes two numbers and touches no memory of ours.
-    owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })
+    match owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }) {
+        // Linux 6.12 (6.18 says ESRCH): it is reaped, but processes that it left still have its number as their session.
+        Err(Errno::EINVAL) if pid > 0 => Err(Errno::ESRCH),
+        other => other,
+    }
 }
 
 /// Sends `signal` (0 only asks); ESRCH when the process has been reaped.

@@ -1,7 +1,7 @@
 //! Containers come, are spoken to, and go.
 
 use super::case;
-use crate::case::Case;
+use crate::case::{Case, Need};
 
 pub fn cases() -> Vec<Case> {
     [exit_codes(), streams(), signals(), exec(), upkeep()].into_iter().flatten().collect()
@@ -119,6 +119,36 @@ fn signals() -> Vec<Case> {
                 docker rm -f $NAME")
                 .ok()
         }),
+        case("live_restore", "a daemon with live-restore is killed and comes back: the container has run on", |here| {
+            here.sh("mkdir -p $DIR/data $DIR/exec; export DOCKER_HOST=unix://$DIR/socket
+                daemon() {
+                    setsid unshare --net dockerd -H $DOCKER_HOST --live-restore --data-root $DIR/data --exec-root $DIR/exec --pidfile $DIR/pid --bridge none --iptables=false --ip6tables=false --containerd /run/containerd/containerd.sock --containerd-namespace live --containerd-plugins-namespace live-plugins >>$DIR/log 2>&1 &
+                    eventually docker version
+                }
+                trap 'kill $(cat $DIR/pid)' EXIT
+                daemon
+                docker load -qi /var/lib/engines/image.tar
+                docker run -d --name $NAME --network none box
+                pid=$(docker inspect -f '{{.State.Pid}}' $NAME)
+                kill -9 $(cat $DIR/pid); eventually eval '! docker version'; rm -f $DIR/pid
+                [ -e /proc/$pid ]
+                daemon
+                docker exec $NAME echo still there
+                [ $(docker inspect -f '{{.State.Pid}}' $NAME) = $pid ]
+                docker rm -f $NAME")
+                .ok()
+                .prints("still there")
+        }),
+        case("checkpoint", "docker checkpoint create stops the container and writes an image", |here| {
+            here.sh("docker run -d --name $NAME --network none --security-opt seccomp=unconfined box
+                docker checkpoint create $NAME one
+                docker checkpoint ls $NAME
+                eventually eval 'docker inspect -f \"{{.State.Status}}\" $NAME | grep exited'
+                docker rm -f $NAME")
+                .ok()
+                .prints("one")
+        })
+        .needs(Need::Checkpoint),
         case("pause", "a paused container stands still, is shown so, takes no exec, goes on", |here| {
             here.sh("docker run -d --name $NAME --network none box sh -c 'while :; do echo tick; sleep 0.02; done'
                 docker pause $NAME
@@ -236,6 +266,12 @@ fn upkeep() -> Vec<Case> {
                 docker rmi $NAME-image")
                 .ok()
                 .prints("/made")
+        }),
+        case("runtimes", "a runtime with arguments of its own; the daemon has asked for features", |here| {
+            here.sh("docker run --rm --network none --runtime with-arguments box echo wrapped
+                docker info --format '{{json .Runtimes.tested}}' | jq -r '.status | .[]' | jq .ociVersionMin")
+                .ok()
+                .prints("wrapped\n\"1.0.0\"")
         }),
         case("many_at_once", "eight containers started at the same time", |here| {
             here.sh("for i in 1 2 3 4 5 6 7 8; do docker run --rm --network none box echo up >$DIR/$i & done; wait

@@ -12,11 +12,24 @@ pub fn cases() -> Vec<Case> {
         case("oom_score", "--oom-score-adj", |here| {
             here.sh("docker run --rm --network none --oom-score-adj 500 box cat /proc/self/oom_score_adj").ok().prints_just("500")
         }),
+        case("oom_score_lowered", "an OOM score below the caller's, and limits above", |here| {
+            here.sh("docker run --rm --network none --oom-score-adj -500 --ulimit nofile=1100000 box sh -c 'cat /proc/self/oom_score_adj; ulimit -n'")
+                .ok()
+                .prints_just("-500\n1100000")
+        })
+        .needs(Need::Resources),
         case("limits", "memory, swap, pids, cpus, cpuset, shares, block I/O weight are in the cgroup's files", |here| {
             here.sh("docker run --rm --network none -m 64m --memory-swap 96m --memory-reservation 32m --pids-limit 20 --cpus 0.5 --cpuset-cpus 0 -c 2048 box \
                 sh -c 'cd /sys/fs/cgroup; cat memory.max memory.swap.max memory.low pids.max cpu.max cpuset.cpus'")
                 .ok()
                 .prints_just("67108864\n33554432\n33554432\n20\n50000 100000\n0")
+        })
+        .needs(Need::Controllers),
+        case("limits_io", "a limit on reading from a disk is in io.max", |here| {
+            here.sh("disk=/dev/$(lsblk -ndo NAME | head -1)
+                docker run --rm --network none --device-read-bps $disk:1mb box cat /sys/fs/cgroup/io.max")
+                .ok()
+                .prints("rbps=1048576")
         })
         .needs(Need::Controllers),
         case("update", "docker update of a running container changes what it names and nothing else", |here| {
@@ -39,6 +52,22 @@ pub fn cases() -> Vec<Case> {
                 .prints("137\noom true")
         })
         .needs(Need::Controllers),
+        case("scope", "systemd knows the container as a scope with its limits; a daemon-reload changes nothing", |here| {
+            here.sh("id=$(docker run -d --name $NAME --network none -m 64m --memory-swap 64m --pids-limit 20 --device /dev/fuse box)
+                systemctl show -p MemoryMax,TasksMax,ActiveState docker-$id.scope
+                for i in 1 2 3; do systemctl daemon-reload; done
+                docker exec $NAME sh -c 'cd /sys/fs/cgroup; cat memory.max pids.max; exec 3<>/dev/fuse && echo opened; mknod /kvm c 10 232; cat /kvm' || true
+                docker rm -f $NAME
+                systemctl is-active docker-$id.scope || true")
+                .ok()
+                .prints("ActiveState=active")
+                .prints("MemoryMax=67108864")
+                .prints("TasksMax=20")
+                .prints("67108864\n20\nopened\n")
+                .says("Operation not permitted")
+                .prints("\ninactive")
+        })
+        .needs(Need::SystemdDriver),
         case("pids_limit", "a program that forks past its limit fails to", |here| {
             here.sh("docker run --rm --network none --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 5 & done'")
                 .exits(2)

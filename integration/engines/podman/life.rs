@@ -63,7 +63,7 @@ fn streams() -> Vec<Case> {
         case(
             "resize",
             "the terminal follows when the caller's changes its size",
-            "like '44 55' terminal \"(sleep 1.5; stty rows 44 cols 55 </dev/tty) & podman run -it $BOX sh -c 'trap \\\"stty size; exit\\\" WINCH; while :; do sleep 0.1; done'\"",
+            "like '44 55' terminal \"(sleep 1.5; stty rows 44 cols 55 </dev/tty) & podman run -it $BOX sh -c 'until stty size | grep \\\"44 55\\\"; do sleep 0.1; done'\"",
         ),
         case(
             "attach",
@@ -248,7 +248,8 @@ fn control() -> Vec<Case> {
             is '' bash -c \"podman logs $NAME | awk '\\$1 != NR'\"
             podman rm -ft0 $NAME",
         )
-        .needs(Need::Checkpoint),
+        .needs(Need::Checkpoint)
+        .except("crun", "its library for criu is not in the system"),
         case(
             "checkpoint_export",
             "a checkpoint exported to a file is restored as another container",
@@ -257,9 +258,10 @@ fn control() -> Vec<Case> {
             podman container checkpoint -e $DIR/archive $NAME
             podman container restore -i $DIR/archive -n $NAME-2
             eventually eval \"podman logs $NAME-2 | tail -n 1 | grep '[0-9]'\"
-            [ $(podman logs $NAME-2 | head -n 1) -gt 3 ] || broken 'it began anew'
+            is '' bash -c \"podman logs $NAME-2 | awk '\\$1 != NR'\"
             podman rm -ft0 $NAME $NAME-2",
         )
-        .needs(Need::Checkpoint),
+        .needs(Need::Checkpoint)
+        .except("crun", "its library for criu is not in the system"),
     ]
 }

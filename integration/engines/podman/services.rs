@@ -78,7 +78,7 @@ pub fn cases() -> Vec<Case> {
             systemctl stop $NAME
             eventually eval '! pgrep -f \"sleep 473[8]\"'",
         )
-        .needs(Need::Systemd),
+        .needs(Need::SystemdDriver),
         case(
             "generate_systemd",
             "units written by podman generate systemd --new",
@@ -92,7 +92,7 @@ pub fn cases() -> Vec<Case> {
             systemctl stop container-$NAME
             eventually eval '! pgrep -f \"sleep 473[9]\"'",
         )
-        .needs(Need::Systemd),
+        .needs(Need::SystemdDriver),
     ]
 }
 
