@@ -21,7 +21,7 @@ change() {
 }
 
 # process ARG...: a process.json of the bundle's process with other arguments.
-process() { jq '.process | .args = $ARGS.positional' "$DIR/b/config.json" --args "$@"; }
+process() { jq '.process | .args = $ARGS.positional' "$DIR/b/config.json" --args -- "$@"; }
 
 # The global options of CRI-O's own calls.
 R=$DIR/root
@@ -49,3 +49,10 @@ execute() {
 }
 
 is_now() { [ "$(cri state "$NAME" | jq -r .status)" = "$1" ]; }
+
+# ended PID STATUS: a process of the script has ended so.
+ended() {
+    local code=0
+    wait "$1" || code=$?
+    [ "$code" = "$2" ] || broken "a process has ended with $code, not $2"
+}
