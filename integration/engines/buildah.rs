@@ -37,7 +37,7 @@ fn run() -> Vec<Case> {
             "run_errors",
             "a program that is missing or cannot be run: the runtime's words reach the user",
             "fails 1 'nosuch.*(not found|[Nn]o such file)' $run $box nosuch
-            fails 1 '[Pp]ermission denied' $run $box /etc/not-executable",
+            fails 1 '[Pp]ermission denied|not executable' $run $box /etc/not-executable",
         ),
         case(
             "run_terminal",

@@ -56,7 +56,7 @@ pub fn cases() -> Vec<Case> {
             "exec_resize",
             "the terminal of exec follows when the caller's changes its size",
             "podman run -d --name $NAME $OFF $IMAGE
-            like '44 55' terminal \"(sleep 1.5; stty rows 44 cols 55 </dev/tty) & podman exec -it $NAME sh -c 'until stty size | grep \\\"44 55\\\"; do sleep 0.1; done'\"
+            like '4. 55' terminal \"(for i in 1 2 3 4 5; do sleep 1; stty rows 4\\$i cols 55 </dev/tty; done) & podman exec -it $NAME sh -c 'until stty size | grep \\\"4. 55\\\"; do sleep 0.1; done'\"
             podman rm -ft0 $NAME",
         ),
         case(
