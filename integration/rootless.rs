@@ -39,6 +39,9 @@ pub fn cases() -> Vec<Case> {
         case!(a_host_without_user_namespaces_is_hinted_at).ours(WORDS),
         case!(a_user_executes_further_processes).ours("others wait for nobody here"),
         case!(root_of_a_user_namespace_runs_containers),
+        case!(root_of_a_user_namespace_executes_further_processes).except("crun", HELPERS),
+        case!(root_of_a_user_namespace_joins_namespaces).except("crun", HELPERS),
+        case!(groups_denied_to_the_caller_are_left_out).except("crun", HELPERS),
     ]
 }
 
@@ -239,7 +242,7 @@ fn setgroups_is_denied_with_one_id() {
 }
 
 fn additional_groups_are_refused_with_one_id() {
-    let output = run(&of_user().set("/process/user/additionalGids", json!([5])));
+    let output = run(&of_user().set("/process/user/additionalGids", json!([0])));
     assert!(output.status == 1 && output.stderr.lines().count() == 1, "{output:?}");
 }
 
@@ -351,4 +354,64 @@ fn the_namespaces_of_the_host_are_shown() {
     let script = "test -d /proc/1 && test $$ != 1 && grep ' /sys ' /proc/self/mounts | cut -d' ' -f4 | cut -d, -f1; ls -d /sys/class/net/lo";
     let output = run(&bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([])).sh(script));
     assert_eq!((output.status, output.stdout.as_str()), (0, "ro\n/sys/class/net/lo\n"), "{output:?}");
+}
+
+/// A command line of the runtime's, as a word of shell.
+fn line(bundle: &Bundle, args: &[&str]) -> String {
+    let command = bundle.command(args);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ")
+}
+
+/// A runtime that enters the container's PID namespace could not come back from there: the host's is not this user's.
+fn root_of_a_user_namespace_executes_further_processes() {
+    let bundle = for_nested(of_user()).args(["sleep", "1000"]);
+    let exec = line(&bundle, &["exec", &bundle.id, "cat", "/proc/1/cmdline"]);
+    let kill = line(&bundle, &["kill", &bundle.id, "KILL"]);
+    let output = nested(
+        &bundle,
+        &format!("\"$@\" & for i in $(seq 100); do {exec} && break; sleep 0.05; done; {kill}; wait; set -- true"),
+    );
+    assert_eq!(output.stdout, "sleep\u{0}1000\u{0}", "{output:?}");
+}
+
+/// As containers of a pod do; with a user namespace of the container's own (which may not mount the other's procfs), and
+/// without.
+fn root_of_a_user_namespace_joins_namespaces() {
+    for (kinds, own) in [(&["uts"][..], true), (&["pid"], false), (&["pid", "uts"], false)] {
+        let mut bundle = of_user().args(["cat", "/proc/self/status"]).remove("/hostname");
+        let place = bundle.home.join("namespace").display().to_string();
+        let list = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+        for entry in list.iter_mut() {
+            let kind = entry["type"].as_str().unwrap_or_default().to_owned();
+            if kinds.contains(&kind.as_str()) {
+                entry["path"] = format!("{place}-{kind}").into();
+            }
+        }
+        let bundle = if own {
+            for_nested(bundle)
+        } else {
+            list.retain(|entry| entry["type"] != "user");
+            bundle.remove("/linux/uidMappings").remove("/linux/gidMappings")
+        };
+        let output = nested(
+            &bundle,
+            &format!(
+                r#"unshare -pu -f sleep 1000 >/dev/null 2>&1 &
+                until [ "$(readlink /proc/$!/ns/uts)" != "$(readlink /proc/self/ns/uts)" ] && [ -e /proc/$!/ns/pid_for_children ]; do :; done
+                touch {place}-pid {place}-uts
+                mount --bind /proc/$!/ns/pid_for_children {place}-pid
+                mount --bind /proc/$!/ns/uts {place}-uts"#
+            ),
+        );
+        // The first process there is another one.
+        let first = output.stdout.lines().any(|line| line == "Pid:\t1");
+        assert!(output.status == 0 && first != kinds.contains(&"pid"), "{kinds:?} {own} {output:?}");
+    }
+}
+
+fn groups_denied_to_the_caller_are_left_out() {
+    let bundle = for_nested(of_user()).set("/process/user/additionalGids", json!([0])).args(["id", "-u"]);
+    let output = nested(&bundle, "true");
+    assert_eq!(output.stdout, "0\n", "{output:?}");
 }

@@ -81,7 +81,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces };
     rootfs::hold(&context, &mut steps)?;
-    mounts::plan(&context, &mut opens, &mut steps)?;
+    let mut read_only = mounts::plan(&context, &mut opens, &mut steps)?;
     rootfs::dev(&context, &mut opens, &mut steps)?;
     let output = hooks_output(spec, &mut opens)?;
     hooks_before_pivot(spec, request, output, &mut steps)?;
@@ -96,6 +96,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     if !program.cwd.is_empty() && program.cwd != "/" {
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
+    steps.append(&mut read_only);
     rootfs::close(&context, &mut opens, &mut steps)?;
     // Somebody who is not root can give nothing away, and what they have made is theirs already.
     let owner = mounts::cgroup_owner(&context).filter(|_| host.privileged);
@@ -388,7 +389,9 @@ fn groups(spec: &Spec, host: &Host) -> Groups {
     if annotations::keeps_groups(spec) {
         Groups::Keep
     } else if host.setgroups_denied {
-        Groups::Denied
+        // Whoever made the caller's own user namespace denied them there. Engines of users with one id ask all the same,
+        // and know; runc and crun leave them out.
+        if host.privileged { Groups::Keep } else { Groups::Denied }
     } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
         Groups::Set
     } else {

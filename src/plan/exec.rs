@@ -3,7 +3,8 @@
 //! process becomes what init became.
 //!
 //! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
-//! (an unprivileged user's container), the child enters all and forks once more.
+//! (an ordinary user's container), or could not come back from there (root of a user namespace), the child enters all and
+//! forks once more.
 
 use super::build::{Given, arguments, become_program, few_files, is_set_from_outside, part_from_outside};
 use super::labels;
@@ -224,6 +225,14 @@ mod tests {
         let words = words(&spec, &program(), flags::NEWUSER | flags::NEWPID | flags::NEWNS, &host);
         assert!(at(&words, "user pid") < at(&words, "become 0:0 of the user namespace"), "{words:#?}");
         assert!(at(&words, "become 0:0 of the user namespace") < at(&words, "child fork"), "{words:#?}");
+    }
+
+    #[test]
+    fn root_of_a_user_namespace_does_not_go_where_it_cannot_come_back_from() {
+        let host = Host { nested: true, ..root() };
+        let words = words(&Spec::default(), &program(), flags::NEWPID | flags::NEWNS, &host);
+        assert!(!words.iter().any(|word| word.contains("around the clone")), "{words:#?}");
+        assert!(at(&words, "namespaces: mount pid") < at(&words, "child fork"), "{words:#?}");
     }
 
     #[test]
