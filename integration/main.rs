@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
 //!
@@ -37,6 +38,8 @@ mod rootfs_attacks;
 mod rootless;
 mod seccomp;
 mod survival;
+mod systemd;
+mod systemd_user;
 mod userns;
 
 use std::process::ExitCode;
@@ -78,6 +81,8 @@ fn main() -> ExitCode {
         seccomp::cases(),
         rootless::cases(),
         survival::cases(),
+        systemd::cases(),
+        systemd_user::cases(),
         userns::cases(),
         faults::cases(),
     ];

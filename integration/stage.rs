@@ -37,6 +37,12 @@ pub fn vm() -> bool {
     std::env::var_os("ONGGI_VM").is_some()
 }
 
+/// Whether systemd has booted this machine. It is made for the tests: they run on it as it is, since systemd knows
+/// processes by the ids of the first PID namespace alone.
+pub fn systemd() -> bool {
+    std::env::var_os("ONGGI_SYSTEMD").is_some_and(|value| !value.is_empty())
+}
+
 /// Whether only the tests that need such a machine are to run: emulated, it is many times slower.
 pub fn vm_only() -> bool {
     std::env::var_os("ONGGI_VM").is_some_and(|value| value == "only")
@@ -44,6 +50,9 @@ pub fn vm_only() -> bool {
 
 /// Returns in the process that is to run the tests, with everything set up; ends all others.
 pub fn enter() {
+    if systemd() {
+        return fs::create_dir_all(WORK).expect("make the work directory");
+    }
     match std::env::var(ROLE).as_deref() {
         Err(_) => exit(outer()),
         Ok("init") => exit(init()),

@@ -28,12 +28,12 @@ complete -c onggi -n "__fish_onggi_needs_command" -l root -d 'directory of conta
 complete -c onggi -n "__fish_onggi_needs_command" -l log -d 'append messages to FILE; an error is still printed on stderr' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l log-format -d 'text or json [default: text]' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l log-level -d 'least level that is logged: error, warning, info or debug [default: error]' -r
-complete -c onggi -n "__fish_onggi_needs_command" -l cgroup-manager -d 'cgroupfs, or disabled: no cgroup, no limits; not yet: systemd [default: cgroupfs]' -r
+complete -c onggi -n "__fish_onggi_needs_command" -l cgroup-manager -d 'cgroupfs, systemd, or disabled: no cgroup, no limits [default: cgroupfs]' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l rootless -d 'true, false or auto; without effect: what the caller may do is found out' -r
 complete -c onggi -n "__fish_onggi_needs_command" -l criu -d 'ignored; accepted for callers of old versions of runc' -r
 complete -c onggi -n "__fish_onggi_needs_command" -s v -l version -d 'print name, commit and specification'
 complete -c onggi -n "__fish_onggi_needs_command" -l debug -d 'the same as --log-level debug'
-complete -c onggi -n "__fish_onggi_needs_command" -s s -l systemd-cgroup -d 'make cgroups through systemd (cgroupsPath is slice:prefix:name) [not in this version]'
+complete -c onggi -n "__fish_onggi_needs_command" -s s -l systemd-cgroup -d 'make cgroups through systemd (cgroupsPath is slice:prefix:name)'
 complete -c onggi -n "__fish_onggi_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "run" -d 'create and start a container, wait for it, delete it'
 complete -c onggi -n "__fish_onggi_needs_command" -f -a "create" -d 'create a container whose program waits for start'
