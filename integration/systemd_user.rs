@@ -121,7 +121,7 @@ fn a_user_without_a_session_is_told() {
     let nothing = run(&[]);
     assert!(nothing.contains("XDG_RUNTIME_DIR") && nothing.contains("loginctl enable-linger"), "{nothing}");
     let elsewhere = run(&[("XDG_RUNTIME_DIR", "/run/nowhere")]);
-    assert!(elsewhere.contains("/run/nowhere/systemd/private") && elsewhere.contains("loginctl"), "{elsewhere}");
+    assert!(elsewhere.contains("/run/nowhere/") && elsewhere.contains("loginctl"), "{elsewhere}");
     // The system's bus lets everybody in, and its systemd asks polkit.
     let system = run(&[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")]);
     assert!(system.contains("systemd says: ") && system.contains("your own session"), "{system}");

@@ -75,15 +75,6 @@ fn a_bad_id_is_refused_in_runc_s_words() {
 }
 
 #[test]
-fn systemd_is_refused_where_a_container_is_made() {
-    for line in ["--systemd-cgroup create a", "-s run a", "--cgroup-manager=systemd create a"] {
-        let ran = onggi(line);
-        assert_eq!(ran.status, 1);
-        assert!(ran.stderr.starts_with("--systemd-cgroup: comes with the systemd driver"), "{}", ran.stderr);
-    }
-}
-
-#[test]
 fn version_in_three_lines() {
     for line in ["--version", "-v", "--root /x --version"] {
         let ran = onggi(line);

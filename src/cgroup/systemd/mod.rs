@@ -278,10 +278,12 @@ impl Systemd {
                     "this is not the systemd of your own session: check XDG_RUNTIME_DIR and DBUS_SESSION_BUS_ADDRESS"
                 }
             }),
-            "ServiceUnknown" | "NameHasNoOwner" | "SpawnChildExited" => error.hint(match self.instance {
-                Instance::System => "no systemd is on this bus: is this host booted with it?",
-                Instance::User => address::no_session(),
-            }),
+            _ if short == "ServiceUnknown" || short == "NameHasNoOwner" || name.contains(".Spawn.") => {
+                error.hint(match self.instance {
+                    Instance::System => "no systemd is on this bus: is this host booted with it?",
+                    Instance::User => address::no_session(),
+                })
+            }
             _ => error,
         }
     }
