@@ -35,12 +35,13 @@ ifeq ($(APPARMOR),yes)
 CONTRIB += contrib/apparmor/onggi:$(ETC)/apparmor.d/onggi
 endif
 ROOT_TESTS = --test integration --test parent --test cgroup_unit
+ENGINES  = --test engines
 # Only the tests are root then, not the build.
 RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release install uninstall test-vm test-root man clean tools test-tools
+.PHONY: run test lint check release install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -89,7 +90,7 @@ run: release
 # The tests that need root are no targets of a plain cargo command, and are named.
 lint: test-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets $(ROOT_TESTS) --locked -- -D warnings
+	$(CARGO) clippy --all-targets $(ROOT_TESTS) $(ENGINES) --locked -- -D warnings
 
 check:
 	$(MAKE) lint
@@ -101,11 +102,22 @@ test: test-tools
 	$(CARGO) build --locked
 	$(CARGO) test --locked
 	$(MAKE) test-root
+	$(MAKE) test-engines-quick
 	$(MAKE) test-vm
 
 test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
+
+# containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
+test-engines: test-tools
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ENGINES)
+	integration/engines/run
+	ONGGI_CGROUPS=systemd integration/engines/run
+
+# A minute and a half of that.
+test-engines-quick: test-tools
+	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_ENGINES=quick $(CARGO) test --locked $(ENGINES)
 
 test-vm: release
 	integration/vm/run

@@ -24,6 +24,7 @@ mod bad_input;
 mod budget;
 mod console;
 mod control;
+mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -31,6 +32,7 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod nested;
 mod process;
 mod program;
 mod resources;
@@ -55,8 +57,10 @@ fn main() -> ExitCode {
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    if !arguments.list {
-        stage::enter();
+    if !arguments.list && stage::systemd() {
+        std::fs::create_dir_all(stage::WORK).expect("make the work directory");
+    } else if !arguments.list {
+        stage::enter(stage::mount_over);
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         control::cases(),
         exec::cases(),
         exec_streams::cases(),
+        delegation::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
@@ -74,6 +79,7 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
+        nested::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),

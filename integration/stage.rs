@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Inside, `/sys/fs/cgroup` is a cgroup2 whose root is the scratch cgroup, `/run` is an empty tmpfs (all that tests write
-//! lies there), `/` is shared as on a real host, and the host's cgroup v1 mounts cannot be seen.
+//! lies there), `/` is shared as on a real host, and the host's cgroup v1 mounts cannot be seen. How the mounts are made is
+//! for the caller to say: [`mount_over`] puts these over the host's, the tests with engines bring a root of their own.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::wait::{WaitStatus, wait};
@@ -29,8 +30,8 @@ pub const WORK: &str = "/run/test";
 pub const LEAF: &str = "/sys/fs/cgroup/tests";
 /// One line `PID STATUS` for every orphan that ended, the status as a shell gives it.
 const EXITS: &str = "/run/exits";
-/// Says which of the four we are; absent in the outer one.
-const ROLE: &str = "ONGGI_STAGE";
+/// Variable of the environment that says which of the four we are; absent in the outer one.
+pub const ROLE: &str = "ONGGI_STAGE";
 
 /// Whether this is a machine made for tests, with every cgroup v2 controller.
 pub fn vm() -> bool {
@@ -48,14 +49,11 @@ pub fn vm_only() -> bool {
     std::env::var_os("ONGGI_VM").is_some_and(|value| value == "only")
 }
 
-/// Returns in the process that is to run the tests, with everything set up; ends all others.
-pub fn enter() {
-    if systemd() {
-        return fs::create_dir_all(WORK).expect("make the work directory");
-    }
+/// Returns in the process that is to run the tests, with everything set up, the mounts by the function; ends all others.
+pub fn enter(mount_all: fn() -> nix::Result<()>) {
     match std::env::var(ROLE).as_deref() {
         Err(_) => exit(outer()),
-        Ok("init") => exit(init()),
+        Ok("init") => exit(init(mount_all)),
         Ok("tests") => fs::create_dir_all(WORK).expect("make the work directory"),
         Ok(scratch) => exit(watch(Path::new(scratch))),
     }
@@ -74,8 +72,9 @@ pub fn exit_status(pid: i32) -> Option<i32> {
     }
 }
 
+/// By the link, since its path means nothing once the root is another.
 fn this_program() -> Command {
-    Command::new(std::env::current_exe().expect("find this program"))
+    Command::new("/proc/self/exe")
 }
 
 fn outer() -> i32 {
@@ -139,8 +138,9 @@ pub fn remove_tree(group: &Path) {
     let _ = fs::remove_dir(group);
 }
 
-fn init() -> i32 {
+fn init(mount_all: fn() -> nix::Result<()>) -> i32 {
     mount_all().expect("set up the mounts");
+    enter_leaf();
     let mut tests = this_program();
     tests.args(std::env::args_os().skip(1)).env(ROLE, "tests");
     let tests = Pid::from_raw(tests.spawn().expect("start the tests").id().cast_signed());
@@ -159,7 +159,8 @@ fn init() -> i32 {
     }
 }
 
-fn mount_all() -> nix::Result<()> {
+/// Mounts on top of what the host has.
+pub fn mount_over() -> nix::Result<()> {
     let none = None::<&str>;
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     mount(Some("proc"), "/proc", Some("proc"), quiet, none)?;
@@ -167,8 +168,10 @@ fn mount_all() -> nix::Result<()> {
     mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), quiet, none)?;
     let nosuid = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     mount(Some("tmpfs"), "/run", Some("tmpfs"), nosuid, Some("mode=755"))?;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
+}
 
+fn enter_leaf() {
     fs::create_dir(LEAF).and_then(|()| fs::write(format!("{LEAF}/cgroup.procs"), "0")).expect("enter the tests' cgroup");
     while !fs::read_to_string("/sys/fs/cgroup/cgroup.procs").expect("read who is in the cgroup").is_empty() {
         sleep(Duration::from_millis(1));
@@ -179,7 +182,6 @@ fn mount_all() -> nix::Result<()> {
     }
     // `unshare` brings the new network namespace's loopback device up as little as the kernel does.
     let _ = Command::new("ip").args(["link", "set", "lo", "up"]).status();
-    Ok(())
 }
 
 /// The directory of our own cgroup, in the cgroup2 that this host has.

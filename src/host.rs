@@ -1,6 +1,6 @@
 //! What a plan needs to know of this machine and of the runtime's own process: probed once, plain data, made by hand in tests.
 
-use crate::cgroup::Hierarchy;
+use crate::cgroup::{Delegation, Hierarchy};
 use crate::config::Spec;
 use crate::error::{Context, Error, Result};
 use crate::sys::fs;
@@ -17,6 +17,9 @@ pub struct Host {
     pub privileged: bool,
     /// The runtime lives in a user namespace other than the first (rootless engines, nesting).
     pub nested: bool,
+    /// The mounts that the runtime sees belong to a user namespace above its own: it cannot clone them, a process in a new
+    /// mount namespace can.
+    pub foreign_mounts: bool,
     /// Signals that the runtime ignores, and that its child must not.
     pub ignored_signals: Vec<i32>,
     /// The runtime's own oom_score_adj, -1000..=1000, which its child starts with; `None` where nobody asks for another.
@@ -25,8 +28,10 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
-    /// Its cgroups are somebody else's: root of a user namespace that was given none.
-    pub cgroups_denied: bool,
+    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
+    pub bare_mounts: Vec<String>,
+    /// What may be done in it.
+    pub delegation: Delegation,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -53,26 +58,48 @@ impl Host {
         let permitted = hex("CapPrm:").ok_or_else(incomplete)?;
         let ignored = hex("SigIgn:").ok_or_else(incomplete)?;
         let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
+        let foreign = || crate::sys::userns::mounts_are_foreign().step("ioctl", || "look at the mount namespace".into());
         let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
         let hierarchy = Hierarchy::probe()?;
+        let privileged = uid == 0 && permitted & CAP_SYS_ADMIN != 0;
+        let delegation = match &hierarchy {
+            Some(hierarchy) if nested || !privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path),
+            _ => Delegation::default(),
+        };
         Ok(Self {
             uid,
             permitted,
-            privileged: uid == 0 && permitted & CAP_SYS_ADMIN != 0,
+            privileged,
             nested,
+            foreign_mounts: nested && foreign()?,
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
             setgroups_denied,
-            cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
+            bare_mounts: Vec::new(),
+            delegation,
             hierarchy,
         })
+    }
+
+    /// Fills [`Host::bare_mounts`].
+    ///
+    /// # Errors
+    /// /proc/self/mountinfo cannot be read.
+    pub fn find_bare_mounts(&mut self) -> Result<()> {
+        let all = procfs::process::Process::myself()
+            .and_then(|me| me.mountinfo())
+            .map_err(|e| Error::new("read /proc/self/mountinfo", e.to_string()))?;
+        let bare = all.into_iter().filter(|m| m.root == "/" && matches!(m.fs_type.as_str(), "proc" | "sysfs"));
+        self.bare_mounts = bare.map(|m| m.mount_point.to_string_lossy().into_owned()).collect();
+        self.bare_mounts.reverse();
+        Ok(())
     }
 
     /// What the cgroup part of a plan depends on.
     pub fn cgroups(&self) -> crate::cgroup::Rights<'_> {
         crate::cgroup::Rights {
             hierarchy: self.hierarchy.as_ref(),
-            may_create: self.privileged && !self.cgroups_denied,
+            delegation: &self.delegation,
             may_load_programs: self.privileged && !self.nested,
         }
     }

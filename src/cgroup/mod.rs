@@ -5,6 +5,7 @@
 //! descriptor, so that a path that is removed and made anew meanwhile is not taken for ours.
 
 mod create;
+mod delegation;
 pub mod devices;
 mod files;
 mod hierarchy;
@@ -16,6 +17,7 @@ mod statistics;
 pub mod systemd;
 mod tree;
 
+pub use delegation::{Delegation, Denied};
 pub use hierarchy::Hierarchy;
 pub use setup::{Driver, Rights, Setup};
 pub use statistics::{Statistics, Watch};

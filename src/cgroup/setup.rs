@@ -2,7 +2,7 @@
 
 use super::limits::{self, Write};
 use super::systemd::{self, Instance, Name, Unit};
-use super::{Hierarchy, devices, place};
+use super::{Delegation, Denied, Hierarchy, delegation, devices, place};
 use crate::config::Linux;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -24,8 +24,8 @@ pub enum Driver {
 pub struct Rights<'a> {
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<&'a Hierarchy>,
-    /// May make cgroups.
-    pub may_create: bool,
+    /// What may be done in it.
+    pub delegation: &'a Delegation,
     /// May load device programs: they need CAP_BPF over the first user namespace.
     pub may_load_programs: bool,
 }
@@ -66,19 +66,15 @@ impl Setup {
             };
         };
         let writes = limits::writes(resources, hierarchy)?;
-        if !rights.may_create {
+        if let Some(denied) = &rights.delegation.denied {
             return match writes.first() {
                 None => Ok(None),
-                Some(w) => Err(Error::new(
-                    "apply a limit",
-                    "an unprivileged user needs a delegated cgroup, which this version cannot use",
-                )
-                .at(w.field.clone())
-                .hint("remove the limit, or run as root")),
+                Some(w) => Err(not_delegated(denied).at(w.field.clone())),
             };
         }
         let devices = if rights.may_load_programs { devices::program(&resources.devices, &linux.devices)? } else { None };
-        let path = place::directory(&linux.cgroups_path, id, &hierarchy.own)?;
+        let below = rights.delegation.below_own.then(|| delegation::inside(&hierarchy.own));
+        let path = place::directory(&linux.cgroups_path, id, below.as_ref().unwrap_or(&hierarchy.own))?;
         Ok(Some(Self { hierarchy: hierarchy.clone(), path, writes, devices, owner, unit: None }))
     }
 
@@ -113,4 +109,17 @@ impl Setup {
     pub fn directory(&self) -> PathBuf {
         self.hierarchy.mount.join(&self.path)
     }
+}
+
+/// A limit needs a cgroup, and none can be had.
+fn not_delegated(denied: &Denied) -> Error {
+    let cause = match denied {
+        Denied::Directory(dir) => format!("{} is not delegated to this user, so no cgroup can be made there", dir.display()),
+        Denied::Entry(dir) => {
+            format!("no process can be moved there: that takes the right to write {}", dir.join("cgroup.procs").display())
+        }
+    };
+    Error::new("apply a limit", cause).hint(
+        "start it in a delegated cgroup, as systemd-run --user --scope -p Delegate=yes or a unit with Delegate=yes gives one, or remove the limit",
+    )
 }

@@ -116,7 +116,10 @@ impl Half {
         let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
-        let host = Host::probe(&bundle.spec)?;
+        let mut host = Host::probe(&bundle.spec)?;
+        if args.no_pivot {
+            host.find_bare_mounts()?;
+        }
         let request = Request {
             id: &args.id,
             bundle: &bundle.dir,

@@ -27,7 +27,7 @@ pub fn events(global: &Global, id: &str, interval: Duration, once: bool) -> Resu
         (Status::Stopped, _) | (_, None) => return Err(gone()),
         (_, Some(init)) => init,
     };
-    let path = record.cgroup.as_ref().ok_or_else(|| Error::new("events", "the container has no cgroup of its own"))?;
+    let path = record.cgroup.as_ref().ok_or_else(|| super::no_cgroup("events"))?;
     let cgroup = Cgroup::open(path)?.ok_or_else(gone)?;
     if once {
         return print(&Event { kind: "stats", id, data: Some(cgroup.statistics()?) });

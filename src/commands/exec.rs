@@ -52,7 +52,8 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let (keyring, preserve, placed) = (record.keyring, args.preserve_fds, by_systemd.is_some());
     let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring, preserve, placed };
     let start = |e: Error| e.context("unable to start container process");
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
+    let host = Host::probe(&bundle.spec)?;
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
@@ -65,6 +66,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     if by_systemd.is_some() {
         equipment.place = Some(&place);
     }
+    equipment.may_stay_outside = args.cgroup.is_none() && (host.nested || !host.privileged);
     equipment.init = Some(init);
 
     // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then
@@ -203,7 +205,7 @@ fn cgroup(record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else {
         return match below {
             None => Ok(None),
-            Some(_) => Err(Error::new("--cgroup", "the container has no cgroup of its own")),
+            Some(_) => Err(super::no_cgroup("--cgroup")),
         };
     };
     let cgroup = Cgroup::open(path)?.ok_or_else(|| Error::exact("cannot exec in a stopped container"))?;

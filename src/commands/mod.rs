@@ -49,6 +49,12 @@ pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
     }
 }
 
+/// What a command cannot do to a container that runs in its creator's cgroup.
+fn no_cgroup(step: &str) -> Error {
+    Error::new(step, "the container has no cgroup of its own")
+        .hint("none could be made when it was created: create it where a cgroup is delegated, as systemd-run --user --scope does")
+}
+
 /// Exit status of a program whose reader has gone, as a shell shows it: 128 + SIGPIPE.
 const READER_GONE: u8 = 141;
 

@@ -75,7 +75,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     mounts::plan(&context, &mut opens, &mut steps)?;
     rootfs::dev(&context, &mut opens, &mut steps)?;
     hooks_before_pivot(spec, request, &mut steps)?;
-    rootfs::enter(&context, request.no_pivot, &mut steps);
+    rootfs::enter(&context, request.no_pivot, &mut steps)?;
 
     let default = Process::default();
     let program = spec.process.as_ref().unwrap_or(&default);
@@ -89,7 +89,8 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     rootfs::close(&context, &mut opens, &mut steps)?;
-    let owner = mounts::cgroup_owner(&context);
+    // Somebody who is not root can give nothing away, and what they have made is theirs already.
+    let owner = mounts::cgroup_owner(&context).filter(|_| host.privileged);
     let rights = host.cgroups();
     let cgroup = match request.driver {
         Driver::Cgroupfs => Setup::plan(&spec.linux, request.id, owner, &rights)?,
@@ -203,11 +204,19 @@ fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, steps: &mut Vec<Step>)
     } else if !spec.linux.net_devices.is_empty() {
         steps.push(Step { field: "/linux/netDevices".into(), action: Action::Pause(Pause::Mounted) });
     }
-    child_hooks(spec, request, Stage::CreateContainer, "creating", steps)
+    child_hooks(spec, request, (Stage::CreateContainer, "creating"), &[], steps)
 }
 
 /// Hooks that run inside the container's namespaces.
-fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, steps: &mut Vec<Step>) -> Result<()> {
+///
+/// `environment` is that of those which name none: as runc has it, a startContainer hook then gets the program's.
+fn child_hooks(
+    spec: &Spec,
+    request: &Request<'_>,
+    (stage, status): (Stage, &str),
+    environment: &[CString],
+    steps: &mut Vec<Step>,
+) -> Result<()> {
     let none = crate::config::Hooks::default();
     let list = stage.of(spec.hooks.as_ref().unwrap_or(&none));
     if list.is_empty() {
@@ -220,7 +229,7 @@ fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, s
     let mut laid = Vec::new();
     for (n, hook) in list.iter().enumerate() {
         laid.push(ChildHook {
-            laid: Laid::new(stage, n, hook)?,
+            laid: Laid::new(stage, n, hook)?.or_environment(hook, environment),
             state: state.around_pid(),
             cwd: if reachable { Some(c_string(&bundle, "")?) } else { None },
         });
@@ -253,7 +262,7 @@ fn last(
     if program.args.is_empty() && !request.wait {
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
-    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
+    child_hooks(spec, request, (Stage::StartContainer, "created"), &env, steps)?;
     push(steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
@@ -311,7 +320,9 @@ pub(super) fn become_program(
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     let sets = process::capabilities(program, warnings);
-    process::identity(program, sets, host, groups(spec, host), steps)?;
+    // Whoever makes or enters a user namespace has them all there.
+    let held = if namespaces.has(flags::NEWUSER) || !host.privileged { u64::MAX } else { host.permitted };
+    process::identity(program, sets, held, groups(spec, host), steps)?;
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }

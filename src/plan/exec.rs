@@ -135,7 +135,8 @@ fn enter(spec: &Spec, request: &ExecRequest<'_>, host: &Host, steps: &mut Vec<St
     let mut namespaces = Namespaces { own: request.differ, ..Namespaces::default() };
     let mut joined = request.differ;
     let pid = joined & flags::NEWPID != 0;
-    if pid && host.privileged {
+    // Root of a user namespace could not come back: the runtime's own may belong to one above.
+    if pid && host.privileged && !host.nested {
         namespaces.outer.push((init, flags::NEWPID));
         joined &= !flags::NEWPID;
     }

@@ -119,6 +119,8 @@ pub struct Tree {
 pub struct Idmap {
     /// On the whole tree (`ridmap`).
     pub recursive: bool,
+    /// The user namespace that the container joins by path; the mappings are then that one's, and not listed.
+    pub joined: Option<Slot>,
     /// Mappings of user ids.
     pub uids: Vec<LinuxIdMapping>,
     /// Mappings of group ids.
@@ -192,6 +194,9 @@ pub enum Action {
     Pivot { old_root_shared: bool },
     /// The same by moving the mount and chroot (`--no-pivot`).
     MoveRoot,
+    /// Take away a procfs or sysfs of the host that would stay below a moved root: a user namespace inside could mount such
+    /// a file system anew, without what is masked, because a bare one can be seen.
+    Unexpose(CString),
     /// Set the propagation of the new root.
     RootPropagation(Attrs, bool),
     /// Make the root mount read-only.
@@ -306,6 +311,8 @@ pub struct Filesystem {
     pub inherit_mode: bool,
     /// Copy what the directory holds into it (`tmpcopyup`).
     pub copy_up: bool,
+    /// Where the kernel refuses it to a user namespace: the tree of the host that takes its place, with these attributes.
+    pub otherwise: Option<(CString, u64)>,
 }
 
 /// A device node.

@@ -101,11 +101,17 @@ impl Entry<'_> {
             let below = Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 };
             return self.tree(&path, asked.rbind, below, opens);
         }
-        let own_network = self.context.namespaces.has(flags::NEWNET);
+        let namespaces = self.context.namespaces;
+        // A file system that shows a namespace is mounted by whoever owns that: not from a user namespace that was made
+        // after it. The host's takes its place.
+        let foreign = |kind: u64| {
+            let made = namespaces.new & kind != 0 || namespaces.has(kind) && namespaces.new & flags::NEWUSER == 0;
+            namespaces.has(flags::NEWUSER) && !made
+        };
         match self.kind {
             "" => Err(Error::new(format!("mount on {}", self.target), "has neither a type nor the option bind")
                 .at(format!("{}/type", self.field))),
-            "cgroup" | "cgroup2" if self.context.namespaces.has(flags::NEWCGROUP) => self.filesystem("cgroup2"),
+            "cgroup" | "cgroup2" if namespaces.has(flags::NEWCGROUP) && !foreign(flags::NEWCGROUP) => self.filesystem("cgroup2"),
             "cgroup" | "cgroup2" => {
                 // A new mount made in the host's cgroup namespace would set the options of the whole hierarchy anew
                 // (nsdelegate, memory_recursiveprot): the host's own mount is shown instead.
@@ -114,10 +120,16 @@ impl Entry<'_> {
                 };
                 self.tree(&hierarchy.mount, false, Attrs::default(), opens)
             }
-            // sysfs shows a network namespace, and only whoever owns that may mount it.
-            // The host's takes its place, and all that is mounted below it is to be no more than was asked for.
-            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => {
-                self.tree(Path::new("/sys"), true, self.attrs(), opens)
+            // All that is mounted below it is to be no more than was asked for.
+            "sysfs" if foreign(flags::NEWNET) => {
+                let attrs = Attrs { set: self.asked.attr_set | attr::RDONLY, ..Attrs::default() };
+                self.tree(Path::new("/sys"), true, attrs, opens)
+            }
+            "proc" if namespaces.has(flags::NEWUSER) && !namespaces.has(flags::NEWPID) => {
+                self.tree(Path::new("/proc"), true, self.attrs(), opens)
+            }
+            "mqueue" if namespaces.has(flags::NEWUSER) && !namespaces.has(flags::NEWIPC) => {
+                self.tree(Path::new("/dev/mqueue"), false, Attrs::default(), opens)
             }
             kind => self.filesystem(kind),
         }
@@ -183,11 +195,13 @@ impl Entry<'_> {
         let linux = &self.context.spec.linux;
         let idmap = match &self.asked.idmap {
             options::Idmap::None if uids.is_empty() && gids.is_empty() => return Ok(None),
-            options::Idmap::None => Idmap { recursive: false, uids, gids },
+            options::Idmap::None => Idmap { recursive: false, joined: None, uids, gids },
             options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => {
-                Idmap { recursive: *recursive, uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }
+                let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+                let joined = self.context.namespaces.joined_user.filter(|_| uids.is_empty() && gids.is_empty());
+                Idmap { recursive: *recursive, joined, uids, gids }
             }
-            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, uids, gids },
+            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, joined: None, uids, gids },
             options::Idmap::Mapped { uids, gids, recursive } => {
                 let resolve = |list: &[options::IdRange], container: &[LinuxIdMapping]| {
                     list.iter().map(|r| r.mapping(container)).collect::<Result<Vec<_>>>()
@@ -195,12 +209,13 @@ impl Entry<'_> {
                 let at = |e: Error| e.at(format!("{}/options", self.field));
                 Idmap {
                     recursive: *recursive,
+                    joined: None,
                     uids: resolve(uids, &linux.uid_mappings).map_err(at)?,
                     gids: resolve(gids, &linux.gid_mappings).map_err(at)?,
                 }
             }
         };
-        if idmap.uids.is_empty() || idmap.gids.is_empty() {
+        if idmap.joined.is_none() && (idmap.uids.is_empty() || idmap.gids.is_empty()) {
             return Err(Error::new("idmapped mount", "has no id mappings, and neither has the container").at(self.field));
         }
         Ok(Some(idmap))
@@ -218,6 +233,7 @@ impl Entry<'_> {
             parameters.push((c"ro".into(), None));
         }
         parameters.extend(self.parameters()?);
+        self.check_owners()?;
         let has_mode = asked.data.iter().any(|d| d.starts_with("mode="));
         Ok(Source::Filesystem(Filesystem {
             kind: c_string(kind, &format!("{}/type", self.field))?,
@@ -228,7 +244,50 @@ impl Entry<'_> {
             propagation: asked.propagation.iter().copied().filter(|&(kind, _)| kind != libc::MS_PRIVATE).collect(),
             inherit_mode: kind == "tmpfs" && !has_mode,
             copy_up: asked.tmpcopyup,
+            otherwise: self.otherwise(kind)?,
         }))
+    }
+
+    /// What a user namespace gets instead of a file system that it may not mount: for it belongs to a namespace of somebody
+    /// else's, which only the kernel knows where the runtime itself is in a user namespace, or parts of the one that can be
+    /// seen are covered (`mount_too_revealing` of the kernel).
+    fn otherwise(&self, kind: &str) -> Result<Option<(CString, u64)>> {
+        let namespaces = self.context.namespaces;
+        if !self.context.host.nested && !namespaces.has(flags::NEWUSER) {
+            return Ok(None);
+        }
+        let attrs = combined(self.asked);
+        Ok(match (kind, &self.context.host.hierarchy) {
+            ("sysfs", _) => Some((c"/sys".into(), attrs | attr::RDONLY)),
+            ("cgroup2", Some(hierarchy)) => Some((c_string(&hierarchy.mount.to_string_lossy(), self.field)?, attrs)),
+            // Another PID or IPC namespace shows other things.
+            ("proc", _) if !namespaces.has(flags::NEWPID) => Some((c"/proc".into(), attrs)),
+            ("mqueue", _) if !namespaces.has(flags::NEWIPC) => Some((c"/dev/mqueue".into(), attrs)),
+            _ => None,
+        })
+    }
+
+    /// Owners that the new user namespace does not know are EINVAL to the kernel; the words are runc's.
+    fn check_owners(&self) -> Result<()> {
+        if self.context.namespaces.new & flags::NEWUSER == 0 {
+            return Ok(());
+        }
+        let linux = &self.context.spec.linux;
+        for option in &self.asked.data {
+            let (maps, id) = match option.split_once('=') {
+                Some(("uid", id)) => (&linux.uid_mappings, id),
+                Some(("gid", id)) => (&linux.gid_mappings, id),
+                _ => continue,
+            };
+            let Ok(id) = id.parse::<u32>() else { continue };
+            let mapped = |m: &LinuxIdMapping| id.checked_sub(m.container_id()).is_some_and(|offset| offset < m.size());
+            if !maps.iter().any(mapped) {
+                return Err(Error::exact(format!("cannot specify {option} mount option for rootless container"))
+                    .at(format!("{}/options", self.field))
+                    .hint(format!("{id} is not mapped in the container's user namespace: leave the option out, or map it")));
+            }
+        }
+        Ok(())
     }
 }
 

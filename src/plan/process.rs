@@ -3,7 +3,6 @@
 use super::{Action, Step, c_string};
 use crate::config::{Process, values};
 use crate::error::{Error, Result};
-use crate::host::Host;
 use crate::sys::creds::Caps;
 use std::ffi::CString;
 
@@ -62,13 +61,13 @@ pub enum Groups {
     Denied,
 }
 
-/// From the privileges of the runtime to those of the program.
-pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, groups: Groups, steps: &mut Vec<Step>) -> Result<()> {
+/// From the privileges of the runtime, `held` as bits, to those of the program.
+pub fn identity(process: &Process, sets: Option<Sets>, held: u64, groups: Groups, steps: &mut Vec<Step>) -> Result<()> {
     let mut add = |field: &str, action| steps.push(Step { field: field.into(), action });
     let user = &process.user;
     if let Some(sets) = sets {
-        let missing = sets.caps.permitted & !host.permitted;
-        if host.privileged && missing != 0 {
+        let missing = sets.caps.permitted & !held;
+        if missing != 0 {
             return Err(Error::new("set capabilities", format!("the runtime itself lacks {}", names(missing)))
                 .at("/process/capabilities/permitted")
                 .hint("the caller's own bounding set is smaller; leave them out of the configuration"));

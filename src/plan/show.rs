@@ -130,8 +130,9 @@ fn open_words(open: &Open) -> String {
 fn tree_words(tree: &Tree) -> String {
     let mut out = String::new();
     propagation_words(&mut out, &tree.propagation);
-    if let Some(Idmap { recursive, uids, gids }) = &tree.idmap {
-        let _ = write!(out, " {}idmap{}", if *recursive { "r" } else { "" }, maps_words(uids, gids));
+    if let Some(Idmap { recursive, joined, uids, gids }) = &tree.idmap {
+        let maps = if joined.is_some() { " as the user namespace".into() } else { maps_words(uids, gids) };
+        let _ = write!(out, " {}idmap{maps}", if *recursive { "r" } else { "" });
     }
     attrs_words(&mut out, "r", tree.recursive_attrs);
     attrs_words(&mut out, "", tree.attrs);
@@ -223,6 +224,9 @@ fn filesystem_words(fs: &Filesystem, target: &str) -> String {
     if fs.copy_up {
         out.push_str(" tmpcopyup");
     }
+    if let Some((path, _)) = &fs.otherwise {
+        out.push_str(&format!(", or the host's {}", path.to_string_lossy()));
+    }
     out
 }
 
@@ -275,6 +279,7 @@ impl Action {
             Self::Hooks(hooks) => format!("run {} hooks in the container", hooks.len()),
             Self::Pivot { .. } => "pivot to the rootfs".into(),
             Self::MoveRoot => "move the rootfs to /".into(),
+            Self::Unexpose(path) => format!("take away the host's {}", path.to_string_lossy()),
             Self::RootPropagation(attrs, recursive) => {
                 format!("make the rootfs {}{}", if *recursive { "r" } else { "" }, propagation(attrs.propagation))
             }

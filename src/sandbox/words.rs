@@ -42,6 +42,9 @@ pub fn of_open(open: &Open, report: &Report) -> Error {
         (libc::EINVAL, "mount_setattr", true) => {
             error.hint("the file system of the source does not support idmapped mounts, or the mount is idmapped already")
         }
+        (libc::EPERM, "mount_setattr", false) => {
+            error.hint("in a user namespace no flag of a mount of the host's can be cleared (rw, exec, suid, dev, another atime)")
+        }
         (libc::EMFILE, ..) => error.hint("the limit of open files (ulimit -n) is lower than the number of mounts"),
         _ => error,
     }
@@ -147,9 +150,14 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
         (Action::Capabilities { .. } | Action::Bounding(_), libc::EPERM) => {
             error.hint("the runtime itself lacks a capability that is asked for")
         }
-        (Action::Mount(m), libc::EPERM) if matches!(m.source, Source::Filesystem(_)) => {
-            error.hint("in a user namespace, or nested, the kernel refuses this file system")
-        }
+        (Action::Mount(m), libc::EPERM) => match &m.source {
+            Source::Filesystem(new) if new.kind.as_c_str() == c"proc" => error.hint(
+                "in a user namespace the kernel refuses a new /proc where parts of the one that is there are covered, as in a container with masked paths: start that one without (docker: --security-opt systempaths=unconfined, podman: --security-opt unmask=ALL), or bind /proc",
+            ),
+            Source::Filesystem(_) => error.hint("in a user namespace, or nested, the kernel refuses this file system"),
+            _ => error.hint("in a user namespace no flag of a mount of the host's can be cleared"),
+        },
+        (Action::Mount(m), libc::EINVAL) if has_owner(m) => error.hint("the owner in the options is not mapped in the user namespace"),
         (Action::Mount(m), libc::ENODEV) if matches!(m.source, Source::Filesystem(_)) => {
             error.hint("this kernel does not know the file system type")
         }
@@ -160,6 +168,12 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
         (Action::Seccomp(_), libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
         _ => error,
     }
+}
+
+/// Whether the options of a new file system name an owner.
+fn has_owner(mount: &crate::plan::Mount) -> bool {
+    let Source::Filesystem(new) = &mount.source else { return false };
+    new.parameters.iter().any(|(key, _)| matches!(key.to_bytes(), b"uid" | b"gid"))
 }
 
 /// `process.cwd`, in runc's words.

@@ -39,6 +39,7 @@ fn kind(action: &Action) -> &'static str {
         Hooks,
         Pivot,
         MoveRoot,
+        Unexpose,
         RootPropagation,
         ReadonlyRoot,
         Mask,

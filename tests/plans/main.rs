@@ -14,7 +14,7 @@
 mod coverage;
 
 use onggi::cgroup::systemd::Instance;
-use onggi::cgroup::{Driver, Hierarchy};
+use onggi::cgroup::{Delegation, Denied, Driver, Hierarchy};
 use onggi::config::{Process, Spec};
 use onggi::host::Host;
 use onggi::plan::{self, ExecRequest, Plan, Request};
@@ -96,7 +96,13 @@ fn usual_request() -> Request<'static> {
 fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
     for line in text.lines() {
         match line {
-            "an ordinary user" => (host.uid, host.permitted, host.privileged) = (1000, 0, false),
+            "an ordinary user" => {
+                (host.uid, host.permitted, host.privileged) = (1000, 0, false);
+                host.delegation.denied = Some(Denied::Directory("/sys/fs/cgroup".into()));
+            }
+            "a delegated cgroup" => host.delegation = Delegation::default(),
+            "only the own cgroup delegated" => host.delegation = Delegation { denied: None, below_own: true },
+            "a cgroup that cannot be entered" => host.delegation.denied = Some(Denied::Entry("/sys/fs/cgroup/user.slice".into())),
             "in a user namespace" => host.nested = true,
             "few capabilities" => host.permitted = 1 << 21,
             "cgroup v1 beside v2" => {
@@ -108,7 +114,10 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "ignored signals" => host.ignored_signals = vec![13, 17],
             "oom_score_adj 100" => host.oom_score_adj = Some(100),
             "run" => request.wait = false,
-            "--no-pivot" => request.no_pivot = true,
+            "--no-pivot" => {
+                request.no_pivot = true;
+                host.bare_mounts = vec!["/proc".into(), "/sys".into()];
+            }
             "--no-new-keyring" => request.no_new_keyring = true,
             "--preserve-fds 2" => request.preserve = 2,
             "--cgroup-manager disabled" => request.driver = Driver::Disabled,

@@ -47,6 +47,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Hooks(hooks) => program::hooks(hooks),
         Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
         Action::MoveRoot => rootfs::move_root(child),
+        Action::Unexpose(path) => rootfs::unexpose(path),
         Action::RootPropagation(attrs, recursive) => {
             mount::mount_setattr(child.root()?, c"", *recursive, *attrs, None).call("mount_setattr")
         }
