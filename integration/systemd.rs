@@ -42,7 +42,7 @@ pub fn cases() -> Vec<Case> {
 
 /// A container that sleeps, in a scope of its own.
 fn sleeper() -> Bundle {
-    let bundle = Bundle::new().args(["sleep", "10000"]);
+    let bundle = Bundle::new().args(["sleep", "10000"]).namespace("cgroup");
     let path = format!("system.slice:test:{}", bundle.id);
     bundle.set("/linux/cgroupsPath", path)
 }

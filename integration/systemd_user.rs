@@ -57,7 +57,7 @@ fn of_user(uid: u32) -> Bundle {
         fs::copy(found, copied).expect("copy the runtime");
     }
     let map = json!([{"containerID": 0, "hostID": uid, "size": 1}]);
-    let bundle = Bundle::new().args(["sleep", "10000"]).namespace("user");
+    let bundle = Bundle::new().args(["sleep", "10000"]).namespace("user").namespace("cgroup");
     let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     let path = format!("user.slice:test:{}", bundle.id);
     let bundle = bundle.set("/linux/cgroupsPath", path).set("/linux/resources", json!({}));
