@@ -283,7 +283,9 @@ fn an_update_leaves_what_it_is_not_about() {
 fn a_unit_that_failed_is_cleared() {
     let bundle = sleeper()
         .set("/annotations/org.systemd.property.CollectMode", "'inactive'")
-        .set("/annotations/org.systemd.property.RuntimeMaxUSec", "uint64 1000000");
+        .set("/annotations/org.systemd.property.RuntimeMaxUSec", "uint64 1000000")
+        // The first process of a PID namespace takes no SIGTERM.
+        .set("/annotations/org.systemd.property.TimeoutStopUSec", "uint64 1000000");
     let container = detach(&bundle);
     let group = group(container.pid);
     let unit = scope(&bundle);
