@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
 //!
@@ -44,6 +45,8 @@ mod rootless;
 mod seccomp;
 mod selinux;
 mod survival;
+mod systemd;
+mod systemd_user;
 mod userns;
 
 use std::process::ExitCode;
@@ -60,7 +63,9 @@ fn main() -> ExitCode {
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    if !arguments.list {
+    if !arguments.list && stage::systemd() {
+        std::fs::create_dir_all(stage::WORK).expect("make the work directory");
+    } else if !arguments.list {
         stage::enter(stage::mount_over);
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
@@ -93,6 +98,8 @@ fn main() -> ExitCode {
         selinux::cases(),
         rootless::cases(),
         survival::cases(),
+        systemd::cases(),
+        systemd_user::cases(),
         userns::cases(),
         faults::cases(),
     ];
