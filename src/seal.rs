@@ -45,13 +45,13 @@ pub fn ensure(state_root: &Path) -> Result<()> {
         memfd::set_process_name(c"onggi");
         return Ok(());
     }
-    // A copy that does not look like one after all would be copied for ever.
-    if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
-        return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
-    }
     if step_out_of_the_binary().is_ok() {
         memfd::set_process_name(c"onggi");
         return Ok(());
+    }
+    // A copy that does not look like one after all would be copied for ever.
+    if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
+        return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
     }
     let copy = match sealed_copy(&binary) {
         Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
@@ -72,13 +72,19 @@ fn step_out_of_the_binary() -> nix::Result<()> {
     let nothing = memfd::create(c"onggi")?;
     nix::sys::stat::fchmod(&nothing, Mode::from_bits_truncate(MODE))?;
     memfd::seal(nothing.as_fd())?;
-    // Without the right to do it this says so, before the work.
     let mut link = exe::Link::read()?;
+    if let Ok(file) = exe::secluded()
+        && exe::replace_program(Some(file.as_fd())).is_ok()
+        && link.set(nothing.as_fd()).is_ok()
+    {
+        return Ok(());
+    }
+    // Without the right to do it this says so, before the work.
     match link.set(nothing.as_fd()) {
         Err(Errno::EBUSY) => {}
         other => return other,
     }
-    exe::unmap_program()?;
+    exe::replace_program(None)?;
     link.set(nothing.as_fd())
 }
 

@@ -46,8 +46,10 @@ impl<'a> Document<'a> {
 pub fn state(global: &Global, id: &str) -> Result<u8> {
     let entry: Entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
-    let (status, _) = status::of(&entry, &record)?;
+    let status = status::look(&entry, &record)?;
     let mut text = serde_json::to_string_pretty(&Document::new(&record, status, String::new())).unwrap_or_default();
     text.push('\n');
+    // The process ends, and the kernel closes what is open in one go.
+    std::mem::forget(entry);
     super::print(&text)
 }

@@ -5,7 +5,7 @@ use super::open::Opened;
 use super::report::{Detail, Kind, Report};
 use super::steps;
 use crate::plan::{Pause, Plan};
-use crate::sys::{fs, process};
+use crate::sys::{exe, fs, process};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -180,6 +180,7 @@ impl Child {
         if let Some(listener) = self.listener() {
             fs::close_between(listener, listener).call("close_range")?;
         }
+        exe::shed();
         go(start.as_fd()).call("read")?;
         self.started = true;
         Ok(())
