@@ -18,13 +18,15 @@ SHARE    = $(DESTDIR)$(PREFIX)/share
 # /usr/share/zsh/vendor-completions for a Debian package.
 ZSH      = $(SHARE)/zsh/site-functions
 PAGES    = $(wildcard man/*.8)
+# make bench BENCH="--rounds 300 crun other=/path/to/a/runtime"
+BENCH   ?=
 ROOT_TESTS = --test integration --test parent --test cgroup_unit
 # Only the tests are root then, not the build.
 RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release install uninstall test-vm test-root man clean tools test-tools
+.PHONY: run test lint check release bench install uninstall test-vm test-root man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -73,7 +75,7 @@ run: release
 # The tests that need root are no targets of a plain cargo command, and are named.
 lint: test-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets $(ROOT_TESTS) --locked -- -D warnings
+	$(CARGO) clippy --all-targets $(ROOT_TESTS) --test bench --locked -- -D warnings
 
 check:
 	$(MAKE) lint
@@ -93,6 +95,10 @@ test-root: test-tools
 
 test-vm: release
 	integration/vm/run
+
+# As root. Other runtimes are those in PATH; the tables and a plot go to target/bench.
+bench: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

@@ -14,7 +14,7 @@ pub use record::Record;
 
 use crate::error::{Context, Error, Result};
 use crate::sys::auxv;
-use crate::sys::fs::{lock, read_file};
+use crate::sys::fs::{leave, lock, read_file};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
@@ -283,7 +283,9 @@ impl Entry {
         // Not blocking: what is not a regular file is not ours, and does not read as one of ours.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = openat(&self.dir, name, flags, Mode::empty()).step("openat", || self.step("open", name))?;
-        read_file(fd.as_fd(), USUAL_STATE, MAX_STATE).step("read", || self.step("read", name))
+        let bytes = read_file(fd.as_fd(), USUAL_STATE, MAX_STATE).step("read", || self.step("read", name))?;
+        leave(fd);
+        Ok(bytes)
     }
 
     fn write_new(&self, name: &str, bytes: &[u8]) -> Result<()> {

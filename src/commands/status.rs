@@ -58,7 +58,7 @@ pub fn waiting(entry: &Entry) -> Result<Option<OwnedFd>> {
 /// The status of a container whose init runs, and waits or does not.
 pub fn of_running(record: &Record, waits: bool) -> Result<Status> {
     let frozen = match &record.cgroup {
-        Some(path) => Cgroup::open(path)?.map(|c| c.frozen()).transpose()?.unwrap_or(false),
+        Some(path) => Cgroup::is_frozen(path)?,
         None => false,
     };
     Ok(match (frozen, waits) {

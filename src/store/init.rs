@@ -61,6 +61,7 @@ impl Record {
             return Ok(false);
         }
         match start_time(self.pid)? {
+            // In another boot it may be a stranger.
             Some((start, state)) if start == self.start_time && !matches!(state, 'Z' | 'X' | 'x') => {
                 Ok(self.boot_id == boot_id()?)
             }

@@ -130,6 +130,7 @@ pub fn replace_program(file: Option<BorrowedFd<'_>>) -> nix::Result<()> {
         Ok((start, start + usize::try_from(len).map_err(|_| Errno::EINVAL)?))
     };
     let mut last = 0;
+    let mut data: Option<(usize, usize)> = None;
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_filesz > 0) {
         let (start, end) = span(header.p_vaddr, header.p_filesz)?;
         // Segments that share a page would be given the protection of the later one.
@@ -138,16 +139,26 @@ pub fn replace_program(file: Option<BorrowedFd<'_>>) -> nix::Result<()> {
         }
         last = up(end);
         let (at, len, protection) = (down(start), last - down(start), protection(header.p_flags));
-        match file {
-            Some(file) if !writable(protection) => {
-                let into = usize::try_from(header.p_offset).map_err(|_| Errno::EINVAL)?;
-                map(at, len, protection, file, i64::try_from(down(into)).map_err(|_| Errno::EINVAL)?)?;
-            }
-            _ => {
-                copy(at, len, protection)?;
-                COPIED.fetch_or(!writable(protection), Ordering::Relaxed);
-            }
+        if protection == libc::PROT_READ | libc::PROT_WRITE {
+            // Those that adjoin go in one.
+            data = match data {
+                Some((start, before)) if start + before == at => Some((start, before + len)),
+                Some((start, before)) => {
+                    copy(start, before, protection)?;
+                    Some((at, len))
+                }
+                None => Some((at, len)),
+            };
+        } else if let Some(file) = file {
+            let into = usize::try_from(header.p_offset).map_err(|_| Errno::EINVAL)?;
+            map(at, len, protection, file, i64::try_from(down(into)).map_err(|_| Errno::EINVAL)?)?;
+        } else {
+            copy(at, len, protection)?;
+            COPIED.store(true, Ordering::Relaxed);
         }
+    }
+    if let Some((at, len)) = data {
+        copy(at, len, libc::PROT_READ | libc::PROT_WRITE)?;
     }
     // What the loader made read-only after relocation stays so.
     for header in headers.iter().filter(|h| h.p_type == libc::PT_GNU_RELRO) {

@@ -82,6 +82,16 @@ fn read_full_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
     }
 }
 
+/// Lets go of a descriptor that is not needed any more, without a call: it is closed with all others by the end of this
+/// process, by exec, or by one call for all. Closed at once only where there are so many that the limit of open files could
+/// be met.
+pub fn leave(fd: OwnedFd) {
+    const FEW: i32 = 256;
+    if fd.as_raw_fd() < FEW {
+        std::mem::forget(fd);
+    }
+}
+
 /// Writes all of `data`.
 pub fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
     while !data.is_empty() {
