@@ -2,6 +2,7 @@
 #
 #   make run       see a container run
 #   make test      every test: plain, as root, in a virtual machine
+#   make bench     how fast it is, beside crun and runc
 #   make check     format, lints, unit tests: a minute, no root
 #   make install   PREFIX=/usr/local DESTDIR=
 
