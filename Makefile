@@ -2,6 +2,7 @@
 #
 #   make run       see a container run
 #   make test      every test: plain, as root, in a virtual machine
+#   make bench     how fast it is, beside crun and runc
 #   make check     format, lints, unit tests: a minute, no root
 #   make install   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
 
@@ -34,6 +35,8 @@ APPARMOR ?= $(if $(wildcard /etc/apparmor.d/abi/4.0),yes)
 ifeq ($(APPARMOR),yes)
 CONTRIB += contrib/apparmor/onggi:$(ETC)/apparmor.d/onggi
 endif
+# make bench BENCH="--rounds 300 crun other=/path/to/a/runtime"
+BENCH   ?=
 ROOT_TESTS = --test integration --test parent --test cgroup_unit
 ENGINES  = --test engines
 # Only the tests are root then, not the build.
@@ -41,7 +44,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools
+.PHONY: run test lint check release bench install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -93,7 +96,7 @@ run: release
 # The tests that need root are no targets of a plain cargo command, and are named.
 lint: test-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets $(ROOT_TESTS) $(ENGINES) --locked -- -D warnings
+	$(CARGO) clippy --all-targets $(ROOT_TESTS) $(ENGINES) --test bench --locked -- -D warnings
 
 check:
 	$(MAKE) lint
@@ -124,6 +127,10 @@ test-engines-quick: test-tools
 
 test-vm: release
 	integration/vm/run
+
+# As root. Other runtimes are those in PATH; the tables and a plot go to target/bench.
+bench: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

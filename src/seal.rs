@@ -1,15 +1,17 @@
 //! The host's binary kept out of containers: before any process of this program is inside one, it runs from something else.
 //!
 //! A process of ours inside a container can be looked at from there: through `/proc/PID/exe` the host's binary can be
-//! opened and, once it is no longer busy, overwritten (CVE-2019-5736). A bind mount or an overlay of it would not do: it
-//! shares the page cache with the host's file, which kernel faults of the Dirty Pipe kind write to (CVE-2022-0847).
+//! opened and, once it is no longer busy, overwritten (CVE-2019-5736). A link to a bind mount or an overlay of it would not
+//! do: what is opened there shares the page cache with the host's file, which kernel faults of the Dirty Pipe kind write to
+//! (CVE-2022-0847).
 //!
 //! Three ways, the first that works. All are paid for by the caller's memory cgroup, not by the container's.
 //!
-//! 1. The program moves into anonymous memory, its exe link to an empty sealed memory file ([`exe`]). It takes
-//!    `CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN` in the caller's user namespace.
+//! 1. The exe link goes to an empty sealed memory file ([`exe`]). The program stays mapped by a path that nobody else can
+//!    open; with `CAP_CHECKPOINT_RESTORE` but not `CAP_SYS_ADMIN` in the caller's user namespace, it moves into anonymous
+//!    memory.
 //! 2. The binary is copied into a memory file, the file is sealed, and the program starts again from it, with the same
-//!    arguments and environment. Half as dear again: a second start of the C library, and an exec.
+//!    arguments and environment. Much dearer: the copy, an exec, a second start of the C library.
 //! 3. Where `vm.memfd_noexec` forbids executable memory files, the copy is an unlinked file in the directory of container
 //!    state. It can be written after our exit, but it is not the host's binary, and nothing ever runs from it again.
 
@@ -45,13 +47,13 @@ pub fn ensure(state_root: &Path) -> Result<()> {
         memfd::set_process_name(c"onggi");
         return Ok(());
     }
-    // A copy that does not look like one after all would be copied for ever.
-    if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
-        return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
-    }
     if step_out_of_the_binary().is_ok() {
         memfd::set_process_name(c"onggi");
         return Ok(());
+    }
+    // A copy that does not look like one after all would be copied for ever.
+    if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
+        return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
     }
     let copy = match sealed_copy(&binary) {
         Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
@@ -66,19 +68,25 @@ pub fn ensure(state_root: &Path) -> Result<()> {
     Err(if errno == Errno::EACCES { error.hint(NO_MEMFD) } else { error })
 }
 
-/// Makes this process one that has nothing to do with the file of its binary: the program in anonymous memory, the exe
-/// link on an empty sealed memory file.
+/// Cuts this process off from the file of its binary: the exe link on an empty sealed memory file, the program mapped from
+/// where it cannot be opened, or in anonymous memory.
 fn step_out_of_the_binary() -> nix::Result<()> {
     let nothing = memfd::create(c"onggi")?;
     nix::sys::stat::fchmod(&nothing, Mode::from_bits_truncate(MODE))?;
     memfd::seal(nothing.as_fd())?;
-    // Without the right to do it this says so, before the work.
     let mut link = exe::Link::read()?;
+    if let Ok(file) = exe::secluded()
+        && exe::replace_program(Some(file.as_fd())).is_ok()
+        && link.set(nothing.as_fd()).is_ok()
+    {
+        return Ok(());
+    }
+    // Without the right to do it this says so, before the work.
     match link.set(nothing.as_fd()) {
         Err(Errno::EBUSY) => {}
         other => return other,
     }
-    exe::unmap_program()?;
+    exe::replace_program(None)?;
     link.set(nothing.as_fd())
 }
 

@@ -13,18 +13,22 @@ mod record;
 pub use record::Record;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::fs::lock;
+use crate::sys::auxv;
+use crate::sys::fs::{leave, lock, read_file};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Most that is read of a state file: a larger one is not ours.
-const MAX_STATE: u64 = 16 << 20;
+const MAX_STATE: usize = 16 << 20;
+/// More than almost every file of state has: one read gets it all.
+const USUAL_STATE: usize = 16 << 10;
 /// What `start` writes to let init go on.
 pub const START: &str = "start.fifo";
 /// What init tells `start`.
@@ -46,7 +50,7 @@ pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
 /// # Errors
 /// No directory that is the user's own is known.
 pub fn default_root() -> Result<PathBuf> {
-    let root = nix::unistd::geteuid().is_root();
+    let root = auxv::euid() == 0;
     let user = || {
         crate::sys::fs::in_nested_user_namespace().unwrap_or(false) && std::env::var_os("USER").is_none_or(|name| name != "root")
     };
@@ -60,7 +64,7 @@ pub fn default_root() -> Result<PathBuf> {
 /// The state root.
 #[derive(Debug)]
 pub struct Store {
-    dir: OwnedFd,
+    dir: Rc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -70,7 +74,10 @@ impl Store {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
         match open_dir(&path) {
             Err(Errno::ENOENT) => Ok(None),
-            other => Ok(Some(Self { dir: other.step("open", || format!("open the state root {}", path.display()))?, path })),
+            other => {
+                let dir = Rc::new(other.step("open", || format!("open the state root {}", path.display()))?);
+                Ok(Some(Self { dir, path }))
+            }
         }
     }
 
@@ -81,7 +88,7 @@ impl Store {
     pub fn open_or_make(root: Option<&Path>) -> Result<Self> {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
         // In a user's own directory, which root of a user namespace may have too.
-        let sticky = !nix::unistd::geteuid().is_root() || root.is_none() && path != Path::new("/run/onggi");
+        let sticky = auxv::euid() != 0 || root.is_none() && path != Path::new("/run/onggi");
         let refused = |e: Error| match e.errno() {
             Some(crate::error::Errno(libc::EACCES | libc::EPERM | libc::EROFS)) => {
                 e.hint("set XDG_RUNTIME_DIR to a directory of the user's, or pass --root")
@@ -89,7 +96,7 @@ impl Store {
             _ => e,
         };
         let step = || format!("make the state root {}", path.display());
-        let uid = nix::unistd::geteuid();
+        let uid = auxv::euid();
         let dir = match open_dir(&path) {
             Err(Errno::ENOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
@@ -110,21 +117,21 @@ impl Store {
         if stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0 {
             return Err(Error::new(format!("use the state root {}", path.display()), "others may write to it").hint("chmod go-w"));
         }
-        if stat.st_uid != uid.as_raw() {
+        if stat.st_uid != uid {
             return Err(Error::new(format!("use the state root {}", path.display()), "it belongs to another user"));
         }
-        Ok(Self { dir, path })
+        Ok(Self { dir: Rc::new(dir), path })
     }
 
     /// Claims the id and locks its directory.
     pub fn create(&self, id: &str) -> Result<Entry> {
-        match mkdirat(&self.dir, id, Mode::from_bits_truncate(0o700)) {
+        match mkdirat(&*self.dir, id, Mode::from_bits_truncate(0o700)) {
             Err(Errno::EEXIST) => return Err(Error::exact("container with given ID already exists")),
             other => other.step("mkdirat", || format!("make the state directory {}", self.path.join(id).display()))?,
         }
         self.entry(id).inspect_err(|_| {
             // Empty, and nobody else's: if this fails too, `delete --force` finds it.
-            let _left = unlinkat(&self.dir, id, UnlinkatFlags::RemoveDir);
+            let _left = unlinkat(&*self.dir, id, UnlinkatFlags::RemoveDir);
         })
     }
 
@@ -136,19 +143,15 @@ impl Store {
     /// Opens the container's directory to look at it, without waiting.
     pub fn look(&self, id: &str) -> Result<Entry> {
         let dir = self.open_entry(id)?;
-        Ok(Entry { dir: File::from(dir), root: self.root_fd()?, id: id.into(), path: self.path.join(id) })
+        Ok(Entry { dir: File::from(dir), root: Rc::clone(&self.dir), id: id.into(), path: self.path.join(id) })
     }
 
     fn open_entry(&self, id: &str) -> Result<OwnedFd> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&self.dir, id, flags, Mode::empty()) {
+        match openat(&*self.dir, id, flags, Mode::empty()) {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(unknown()),
             other => other.step("openat", || format!("open the state directory {}", self.path.join(id).display())),
         }
-    }
-
-    fn root_fd(&self) -> Result<OwnedFd> {
-        self.dir.try_clone().step("fcntl", || "keep the state root open".into())
     }
 
     fn locked(&self, id: &str, how: i32) -> Result<Entry> {
@@ -157,12 +160,12 @@ impl Store {
         let dir = File::from(dir);
         lock(dir.as_fd(), how).step("flock", || format!("lock {}", path.display()))?;
         // While we waited it may have been removed, and perhaps made anew.
-        let (held, named) = (fstat(&dir), fstatat(&self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW));
+        let (held, named) = (fstat(&dir), fstatat(&*self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW));
         match (held, named) {
             (Ok(held), Ok(named)) if same_file(&held, &named) => {}
             _ => return Err(unknown()),
         }
-        Ok(Entry { dir, root: self.root_fd()?, id: id.into(), path })
+        Ok(Entry { dir, root: Rc::clone(&self.dir), id: id.into(), path })
     }
 
     /// Ids of all that is there.
@@ -197,7 +200,7 @@ pub fn unknown() -> Error {
 #[derive(Debug)]
 pub struct Entry {
     dir: File,
-    root: OwnedFd,
+    root: Rc<OwnedFd>,
     id: String,
     path: PathBuf,
 }
@@ -350,15 +353,11 @@ impl Entry {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        // Not blocking: what is not a regular file is not ours.
+        // Not blocking: what is not a regular file is not ours, and does not read as one of ours.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let fd = openat(&self.dir, name, flags, Mode::empty()).step("openat", || self.step("open", name))?;
-        let stat = fstat(&fd).step("fstat", || self.step("read", name))?;
-        if SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT != SFlag::S_IFREG {
-            return Err(Error::new(self.step("read", name), "not a regular file"));
-        }
-        let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).min(1 << 20));
-        File::from(fd).take(MAX_STATE).read_to_end(&mut bytes).step("read", || self.step("read", name))?;
+        let bytes = read_file(fd.as_fd(), USUAL_STATE, MAX_STATE).step("read", || self.step("read", name))?;
+        leave(fd);
         Ok(bytes)
     }
 
@@ -379,6 +378,17 @@ impl Entry {
 
     /// Removes the directory with all that is in it. A second time is a success.
     pub fn remove(&self) -> Result<()> {
+        // Mostly these are all, and to list a directory takes as many calls again.
+        for name in [CONFIG, START, RESULT, CGROUP, STATE] {
+            match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(e) => return Err(Error::sys(self.step("remove", name), "unlinkat", e.into())),
+            }
+        }
+        match self.remove_directory() {
+            Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
+            other => return other.step("unlinkat", || self.step("remove", "")),
+        }
         let mut dir =
             nix::dir::Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
                 .step("openat", || self.step("list", ""))?;
@@ -394,9 +404,13 @@ impl Entry {
                 Err(e) => return Err(Error::sys(self.step("remove", &name.to_string_lossy()), "unlinkat", e.into())),
             }
         }
-        match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(e) => Err(Error::sys(self.step("remove", ""), "unlinkat", e.into())),
+        self.remove_directory().step("unlinkat", || self.step("remove", ""))
+    }
+
+    fn remove_directory(&self) -> nix::Result<()> {
+        match unlinkat(&*self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+            Err(Errno::ENOENT) => Ok(()),
+            other => other,
         }
     }
 }

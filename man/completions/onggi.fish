@@ -160,6 +160,7 @@ complete -c onggi -n "__fish_onggi_using_subcommand checkpoint" -l link-remap -d
 complete -c onggi -n "__fish_onggi_using_subcommand checkpoint" -l pre-dump -d 'save the memory only, and go on'
 complete -c onggi -n "__fish_onggi_using_subcommand checkpoint" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c onggi -n "__fish_onggi_using_subcommand restore" -s b -l bundle -d 'directory that holds config.json [default: .]' -r
+complete -c onggi -n "__fish_onggi_using_subcommand restore" -s f -l config -d 'read FILE in the place of config.json, relative to the bundle' -r
 complete -c onggi -n "__fish_onggi_using_subcommand restore" -l console-socket -d 'unix socket that is sent the master end of the container\'s terminal' -r
 complete -c onggi -n "__fish_onggi_using_subcommand restore" -l pidfd-socket -d 'unix socket that is sent a pidfd of the container\'s first process' -r
 complete -c onggi -n "__fish_onggi_using_subcommand restore" -l pid-file -d 'write the pid of the new process to FILE' -r

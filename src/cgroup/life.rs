@@ -50,6 +50,17 @@ impl Cgroup {
         self.event("frozen")
     }
 
+    /// As [`Self::frozen`], of the cgroup at `path`, which was found in a cgroup2 file system when it was made.
+    pub fn is_frozen(path: &Path) -> Result<bool> {
+        match files::read_path(&path.join("cgroup.events")) {
+            Err(e) if tree::gone(e) => Ok(false),
+            other => {
+                let text = other.step("read", || format!("read cgroup.events of the cgroup {}", path.display()))?;
+                Ok(files::keyed(&text, "frozen") == Some(1))
+            }
+        }
+    }
+
     fn event(&self, key: &str) -> Result<bool> {
         match files::read(&self.dir, "cgroup.events") {
             Err(e) if tree::gone(e) => Ok(false),

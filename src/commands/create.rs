@@ -29,6 +29,8 @@ const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 pub fn create(global: &Global, args: CreateArgs) -> Result<u8> {
     let made = make(global, &args, How { wait: true, detached: true }, "create")?;
     made.commit()?;
+    // The process ends, and the kernel closes what is open in one go.
+    std::mem::forget(made);
     Ok(0)
 }
 
@@ -388,7 +390,7 @@ pub(super) fn equip(plan: &Plan, console: &Console) -> Result<(Option<OwnedFd>, 
 
 pub(super) fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
     let mut record = Record::new(id);
-    record.boot_id = init::boot_id()?;
+    record.boot_id = init::boot_id()?.into();
     record.bundle.clone_from(&bundle.dir);
     record.rootfs = bundle.rootfs();
     record.created = log::rfc3339(SystemTime::now());

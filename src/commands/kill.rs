@@ -18,16 +18,15 @@ pub fn kill(global: &Global, args: KillArgs) -> Result<u8> {
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
     let init = record.init()?;
-    let cgroup = match &record.cgroup {
-        Some(path) => Cgroup::open(path)?,
-        None => None,
-    };
+    let cgroup = || record.cgroup.as_ref().map_or(Ok(None), |path| Cgroup::open(path));
     if args.all {
-        return all(&record, cgroup.as_ref(), signal).map(|()| 0);
+        return all(&record, cgroup()?.as_ref(), signal).map(|()| 0);
     }
     let Some(init) = init else { return Err(Error::exact("container not running")) };
     // Without a PID namespace of its own the others would outlive init.
-    if let (libc::SIGKILL, false, Some(cgroup)) = (signal, record.own_pid_namespace, &cgroup) {
+    if let (libc::SIGKILL, false) = (signal, record.own_pid_namespace)
+        && let Some(cgroup) = cgroup()?
+    {
         return cgroup.kill().map(|()| 0);
     }
     match pidfd::send_signal(init.as_fd(), signal) {

@@ -5,6 +5,7 @@ use super::status;
 use crate::cli::{Global, ListFormat};
 use crate::error::Result;
 use crate::store::{Record, Store};
+use std::collections::BTreeMap;
 
 /// `list`.
 pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
@@ -12,13 +13,14 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
         return super::print(&render(&[], format, quiet));
     };
     let mut rows = Vec::new();
+    let mut owners = BTreeMap::new();
     for id in store.ids()? {
         // Gone since it was listed: not there.
         let Ok(entry) = store.look(&id) else { continue };
         let row = match entry.state() {
             Ok(Some(record)) => {
-                let status = status::of(&entry, &record);
-                Row { id, owner: owner(record.owner), state: status.map(|(s, _)| s).ok(), record: Some(record) }
+                let owner = owners.entry(record.owner).or_insert_with(|| owner(record.owner)).clone();
+                Row { id, owner, state: status::look(&entry, &record).ok(), record: Some(record) }
             }
             Ok(None) => {
                 let record = entry.creating();

@@ -8,7 +8,7 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::{Laid, Stage};
 use crate::sandbox::report::{Detail, Report, SIZE};
 use crate::sandbox::words;
-use crate::store::{Entry, RESULT, Record, START, Store, unknown};
+use crate::store::{Entry, RESULT, Record, Store, unknown};
 use crate::sys::fs;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,17 +18,16 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub fn start(global: &Global, id: &str) -> Result<u8> {
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.entry(id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
-    let (status, init) = status::of(&entry, &record)?;
-    let init = match (status, init) {
-        (Status::Created, Some(init)) => init,
-        (Status::Stopped, _) | (_, None) => return Err(Error::exact("cannot start a container that has stopped")),
+    let Some(init) = record.init()? else { return Err(Error::exact("cannot start a container that has stopped")) };
+    let go = status::waiting(&entry)?;
+    let go = match (status::of_running(&record, go.is_some())?, go) {
+        (Status::Created, Some(go)) => go,
         (Status::Paused, _) => return Err(Error::exact("cannot start a paused container")),
         (Status::Creating, _) => return Err(unknown()),
-        (Status::Running, _) => return Err(Error::exact("cannot start an already running container")),
+        _ => return Err(Error::exact("cannot start an already running container")),
     };
     // Opened before init is told to go on: nothing that it says is lost.
     let result = entry.open_fifo(RESULT, false).step("openat", || "open the result FIFO".into())?;
-    let go = entry.open_fifo(START, true).step("openat", || "open the start FIFO".into())?;
     let kept = if record.poststart { Some(kept_bundle(&entry, &record)?) } else { None };
     fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
     let started = match listen(result.as_fd(), init.as_fd())? {
@@ -47,7 +46,11 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
             }
             Err(e)
         }
-        other => other.map(|()| 0),
+        other => {
+            // The process ends, and the kernel closes what is open in one go.
+            std::mem::forget((entry, init, go, result));
+            other.map(|()| 0)
+        }
     }
 }
 

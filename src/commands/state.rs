@@ -48,11 +48,13 @@ pub fn state(global: &Global, id: &str) -> Result<u8> {
     let (record, status) = look(&entry)?;
     let mut text = serde_json::to_string_pretty(&Document::new(&record, status, String::new())).unwrap_or_default();
     text.push('\n');
+    // The process ends, and the kernel closes what is open in one go.
+    std::mem::forget(entry);
     super::print(&text)
 }
 
 fn look(entry: &Entry) -> Result<(Record, Status)> {
-    let known = |record: Record| status::of(entry, &record).map(|(status, _)| (record, status));
+    let known = |record: Record| status::look(entry, &record).map(|status| (record, status));
     if let Some(record) = entry.state()? {
         return known(record);
     }

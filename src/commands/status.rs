@@ -37,20 +37,36 @@ impl fmt::Display for Status {
 /// The status, and init's descriptor while there is an init.
 pub fn of(entry: &Entry, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
     let Some(init) = record.init()? else { return Ok((Status::Stopped, None)) };
+    Ok((of_running(record, waiting(entry)?.is_some())?, Some(init)))
+}
+
+/// The status alone: for who only tells it.
+pub fn look(entry: &Entry, record: &Record) -> Result<Status> {
+    if !record.init_runs()? {
+        return Ok(Status::Stopped);
+    }
+    of_running(record, waiting(entry)?.is_some())
+}
+
+/// The FIFO that init waits on, for writing; `None` when it has gone on.
+pub fn waiting(entry: &Entry) -> Result<Option<OwnedFd>> {
     // Init holds the FIFO open until it executes the program: without a reader it has.
-    let waits = match entry.open_fifo(START, true) {
-        Ok(_) => true,
-        Err(Errno::ENOENT | Errno::ENXIO) => false,
-        Err(e) => return Err(Error::sys("look at the start FIFO", "openat", e.into())),
-    };
+    match entry.open_fifo(START, true) {
+        Ok(fifo) => Ok(Some(fifo)),
+        Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
+        Err(e) => Err(Error::sys("look at the start FIFO", "openat", e.into())),
+    }
+}
+
+/// The status of a container whose init runs, and waits or does not.
+pub fn of_running(record: &Record, waits: bool) -> Result<Status> {
     let frozen = match &record.cgroup {
-        Some(path) => Cgroup::open(path)?.map(|c| c.frozen()).transpose()?.unwrap_or(false),
+        Some(path) => Cgroup::is_frozen(path)?,
         None => false,
     };
-    let status = match (frozen, waits) {
+    Ok(match (frozen, waits) {
         (true, _) => Status::Paused,
         (false, true) => Status::Created,
         (false, false) => Status::Running,
-    };
-    Ok((status, Some(init)))
+    })
 }

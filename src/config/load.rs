@@ -11,7 +11,8 @@ use super::{Process, Resources, Spec};
 use crate::error::{Context, Error, Result};
 use serde::de::DeserializeOwned;
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -91,9 +92,9 @@ fn read(dir: &Path, name: &Path) -> Result<Vec<u8>> {
     if !meta.is_file() {
         return Err(Error::new(format!("read {}", path.display()), "not a regular file"));
     }
-    let mut raw = Vec::with_capacity(usize::try_from(meta.len().min(MAX_BYTES)).unwrap_or_default() + 1);
-    file.take(MAX_BYTES + 1).read_to_end(&mut raw).step("read", || format!("read {}", path.display()))?;
-    Ok(raw)
+    let bytes = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    crate::sys::fs::read_file(file.as_fd(), bytes(meta.len()), bytes(MAX_BYTES))
+        .step("read", || format!("read {}", path.display()))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8], step: &str) -> Result<T> {

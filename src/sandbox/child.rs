@@ -5,7 +5,8 @@ use super::open::Opened;
 use super::report::{Detail, Kind, Report};
 use super::steps;
 use crate::plan::{Pause, Plan, Slot};
-use crate::sys::{fs, process};
+pub(super) use crate::sys::fs::leave;
+use crate::sys::{exe, fs, process};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -79,15 +80,6 @@ fn go(from: BorrowedFd<'_>) -> nix::Result<bool> {
             Err(e) if tries == TRIES => return Err(e),
             Err(_) => tries += 1,
         }
-    }
-}
-
-/// Lets go of a descriptor that is not needed any more: it is closed with all others by one call before the wait for
-/// `start`, or by exec. Closed at once only where there are so many that the limit of open files could be met.
-pub(super) fn leave(fd: OwnedFd) {
-    const FEW: i32 = 256;
-    if fd.as_raw_fd() < FEW {
-        std::mem::forget(fd);
     }
 }
 
@@ -181,6 +173,7 @@ impl Child {
         if let Some(listener) = self.listener() {
             fs::close_between(listener, listener).call("close_range")?;
         }
+        exe::shed();
         go(start.as_fd()).call("read")?;
         self.started = true;
         Ok(())

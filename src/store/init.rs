@@ -6,12 +6,17 @@ use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 /// This boot of the machine.
-pub fn boot_id() -> Result<String> {
+pub fn boot_id() -> Result<&'static str> {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(id) = BOOT.get() {
+        return Ok(id);
+    }
     let path = c"/proc/sys/kernel/random/boot_id";
     let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()))?;
-    Ok(text.trim().to_string())
+    Ok(BOOT.get_or_init(|| text.trim().to_string()))
 }
 
 /// Start time of a process in clock ticks since boot, and its state letter (proc_pid_stat(5)); `None` when it is gone.
@@ -39,7 +44,7 @@ fn parse_stat(text: &str) -> Option<(u64, char)> {
 impl Record {
     /// A descriptor of init, if it still runs. A zombie does not: it has ended, whoever will reap it.
     pub fn init(&self) -> Result<Option<OwnedFd>> {
-        if self.pid <= 0 || self.boot_id != boot_id()? {
+        if self.pid <= 0 {
             return Ok(None);
         }
         let fd = match pidfd::open(self.pid) {
@@ -47,9 +52,20 @@ impl Record {
             other => other.step("pidfd_open", || format!("open process {}", self.pid))?,
         };
         // Asked after the descriptor was taken: what it says is of that process or of none.
+        Ok(self.init_runs()?.then_some(fd))
+    }
+
+    /// Whether init still runs, now.
+    pub fn init_runs(&self) -> Result<bool> {
+        if self.pid <= 0 {
+            return Ok(false);
+        }
         match start_time(self.pid)? {
-            Some((start, state)) if start == self.start_time && !matches!(state, 'Z' | 'X' | 'x') => Ok(Some(fd)),
-            _ => Ok(None),
+            // In another boot it may be a stranger.
+            Some((start, state)) if start == self.start_time && !matches!(state, 'Z' | 'X' | 'x') => {
+                Ok(self.boot_id == boot_id()?)
+            }
+            _ => Ok(false),
         }
     }
 }
@@ -69,7 +85,7 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let mut record = Record::new("c");
         record.pid = pid;
-        record.boot_id = boot_id().unwrap();
+        record.boot_id = boot_id().unwrap().into();
         record.start_time = start_time(pid).unwrap().unwrap().0;
         assert!(record.init().unwrap().is_some());
         record.start_time += 1;

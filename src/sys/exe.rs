@@ -1,15 +1,22 @@
 //! Which file `/proc/PID/exe` of this process leads to. For [`crate::seal`], before any container exists.
 //!
-//! The kernel lets the link be changed (prctl(2), PR_SET_MM_MAP, made for CRIU) once no page of the old file is mapped. So
-//! every segment of the program is copied into anonymous memory and the copy moved over the original, at the same
-//! address, while the program runs in it. It is ugly, and takes two thirds of the time of copying and
-//! starting the program again (0.45 ms against 0.69 ms for 1.5 MB, Linux 6.18 in a virtual machine).
+//! The kernel lets the link be changed (prctl(2), PR_SET_MM_MAP, made for CRIU) once the old file is not mapped by the path
+//! that the link has: `replace_mm_exe_file` compares mount and directory entry. So every segment of the program is replaced
+//! at its address while the program runs in it. What is written to becomes anonymous memory. The rest is mapped again,
+//! from the same file on a mount of its own: read-only, attached nowhere, and gone but for these mappings. They cannot be
+//! opened by anybody without `CAP_CHECKPOINT_RESTORE` in the first user namespace (`/proc/PID/map_files`), and then not for
+//! writing: the mount is read-only, and none that is not attached can be changed.
+//!
+//! Where no such mount can be made, all becomes anonymous memory: a copy of the program, ten times as dear.
 
-use super::check;
+use super::{check, fs, mount};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `struct prctl_mm_map` of <linux/prctl.h>.
 #[repr(C)]
@@ -30,6 +37,9 @@ struct Map {
     auxv_size: u32,
     exe_fd: u32,
 }
+
+/// Whether code and constants are in anonymous memory, which cannot be read again from anywhere.
+static COPIED: AtomicBool = AtomicBool::new(false);
 
 const PR_SET_MM_MAP: libc::c_ulong = 14;
 
@@ -90,13 +100,26 @@ impl Link {
     }
 }
 
-/// Moves the program into anonymous memory, so that no page of its file is mapped any more. The process must have one
-/// thread.
+/// The program's file on a mount of its own.
+///
+/// # Errors
+/// EPERM without `CAP_SYS_ADMIN`, EINVAL where the file is on no mount of the caller's namespace.
+pub fn secluded() -> nix::Result<OwnedFd> {
+    let tree = mount::open_tree(fs::cwd(), c"/proc/self/exe", false, false)?;
+    let alone = mount::Attrs { set: mount::attr::RDONLY, clear: 0, propagation: libc::MS_PRIVATE };
+    mount::mount_setattr(tree.as_fd(), c"", false, alone, None)?;
+    let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
+    // With the tree's descriptor the mount is cut off from every namespace.
+    nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Replaces the program's segments: by mappings of `file`, which is [`secluded`], where they are not written to, else by
+/// anonymous memory. The process must have one thread.
 ///
 /// # Errors
 /// Anonymous memory may not become executable (SELinux `execmem`, PR_SET_MDWE), or there is too little of it. The program
 /// goes on as it was: each segment is replaced whole or not at all.
-pub fn unmap_program() -> nix::Result<()> {
+pub fn replace_program(file: Option<BorrowedFd<'_>>) -> nix::Result<()> {
     let (headers, bias) = program_headers()?;
     let page =
         usize::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096)).map_err(|_| Errno::EINVAL)?;
@@ -107,6 +130,7 @@ pub fn unmap_program() -> nix::Result<()> {
         Ok((start, start + usize::try_from(len).map_err(|_| Errno::EINVAL)?))
     };
     let mut last = 0;
+    let mut data: Option<(usize, usize)> = None;
     for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && h.p_filesz > 0) {
         let (start, end) = span(header.p_vaddr, header.p_filesz)?;
         // Segments that share a page would be given the protection of the later one.
@@ -114,7 +138,27 @@ pub fn unmap_program() -> nix::Result<()> {
             return Err(Errno::ENOTSUP);
         }
         last = up(end);
-        replace(down(start), last - down(start), protection(header.p_flags))?;
+        let (at, len, protection) = (down(start), last - down(start), protection(header.p_flags));
+        if protection == libc::PROT_READ | libc::PROT_WRITE {
+            // Those that adjoin go in one.
+            data = match data {
+                Some((start, before)) if start + before == at => Some((start, before + len)),
+                Some((start, before)) => {
+                    copy(start, before, protection)?;
+                    Some((at, len))
+                }
+                None => Some((at, len)),
+            };
+        } else if let Some(file) = file {
+            let into = usize::try_from(header.p_offset).map_err(|_| Errno::EINVAL)?;
+            map(at, len, protection, file, i64::try_from(down(into)).map_err(|_| Errno::EINVAL)?)?;
+        } else {
+            copy(at, len, protection)?;
+            COPIED.store(true, Ordering::Relaxed);
+        }
+    }
+    if let Some((at, len)) = data {
+        copy(at, len, libc::PROT_READ | libc::PROT_WRITE)?;
     }
     // What the loader made read-only after relocation stays so.
     for header in headers.iter().filter(|h| h.p_type == libc::PT_GNU_RELRO) {
@@ -124,6 +168,36 @@ pub fn unmap_program() -> nix::Result<()> {
         check(unsafe { libc::mprotect(start as *mut libc::c_void, end - start, libc::PROT_READ) }.into())?;
     }
     Ok(())
+}
+
+/// Gives back memory that this process will not want while it waits: pages of the program that can be read again from its
+/// file, and what calls that have returned left on the stack. For the init of a container that waits for `start`, perhaps
+/// for days. No allocation; what cannot be given back stays.
+pub fn shed() {
+    const PAGE: usize = 4096;
+    let here = [0u8; 1];
+    if let (Ok((headers, bias)), false) = (program_headers(), COPIED.load(Ordering::Relaxed)) {
+        for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && !writable(protection(h.p_flags))) {
+            if let (Ok(at), Ok(len)) = (usize::try_from(header.p_vaddr), usize::try_from(header.p_memsz)) {
+                let (start, end) = (bias + at, bias + at + len);
+                // SAFETY: these pages are mapped from a file that nobody writes to and were never written to themselves:
+                // whoever touches one again gets the same bytes. A failure leaves them as they are.
+                unsafe {
+                    libc::madvise((start & !(PAGE - 1)) as *mut libc::c_void, end - (start & !(PAGE - 1)), libc::MADV_DONTNEED)
+                };
+            }
+        }
+    }
+    // Frames of this call and of those that it makes lie within the pages that are left out.
+    let below = (here.as_ptr() as usize & !(PAGE - 1)) - 4 * PAGE;
+    const DEEP: usize = 128 * PAGE;
+    // SAFETY: what is below the stack pointer belongs to no frame, and is written before it is read again. Where the stack
+    // does not reach so deep the call says ENOMEM, when it has done the rest.
+    unsafe { libc::madvise((below - DEEP) as *mut libc::c_void, DEEP, libc::MADV_DONTNEED) };
+}
+
+fn writable(protection: libc::c_int) -> bool {
+    protection & libc::PROT_WRITE != 0
 }
 
 /// The program headers in memory, and how far from its linked address the program was loaded.
@@ -150,8 +224,17 @@ fn protection(flags: u32) -> libc::c_int {
         .fold(0, |all, (_, one)| all | one)
 }
 
+/// Maps `len` bytes of the program's `file` from `offset` on in the place of the same bytes at `start`.
+fn map(start: usize, len: usize, protection: libc::c_int, file: BorrowedFd<'_>, offset: i64) -> nix::Result<()> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
+    // SAFETY: a segment of this program that is never written to is replaced in one system call by the same bytes of the
+    // same file, with the same protection, at the same address: references and the instruction pointer stay good.
+    let mapped = unsafe { libc::mmap(start as *mut libc::c_void, len, protection, flags, file.as_raw_fd(), offset) };
+    if mapped == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(()) }
+}
+
 /// Puts an anonymous copy in the place of `len` bytes of this program at `start`, both multiples of the page size.
-fn replace(start: usize, len: usize, protection: libc::c_int) -> nix::Result<()> {
+fn copy(start: usize, len: usize, protection: libc::c_int) -> nix::Result<()> {
     let target = start as *mut libc::c_void;
     // SAFETY: `start` and `len` are those of a segment of this program, mapped and readable. The first call makes memory
     // of its own, and the copy does not overlap it. Nothing writes to the segment between the copy and the move: there is
@@ -165,7 +248,8 @@ fn replace(start: usize, len: usize, protection: libc::c_int) -> nix::Result<()>
             return Err(Errno::last());
         }
         std::ptr::copy_nonoverlapping(target.cast::<u8>(), copy.cast::<u8>(), len);
-        let moved = libc::mprotect(copy, len, protection) == 0
+        let made = libc::PROT_READ | libc::PROT_WRITE;
+        let moved = (protection == made || libc::mprotect(copy, len, protection) == 0)
             && libc::mremap(copy, len, len, libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED, target) != libc::MAP_FAILED;
         if !moved {
             let errno = Errno::last();

@@ -58,6 +58,40 @@ pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
     }
 }
 
+/// Reads a regular file up to `max` bytes and one more, which tells that it is longer; `expected` is a guess at its size.
+/// There a read that does not fill the buffer has reached the end.
+pub fn read_file(fd: BorrowedFd<'_>, expected: usize, max: usize) -> nix::Result<Vec<u8>> {
+    let mut bytes = vec![0; expected.min(max).saturating_add(1)];
+    let mut len = 0;
+    loop {
+        len += read_full_once(fd, bytes.get_mut(len..).unwrap_or_default())?;
+        if len < bytes.len() || len > max {
+            bytes.truncate(len);
+            return Ok(bytes);
+        }
+        bytes.resize(bytes.len().saturating_mul(2).min(max.saturating_add(1)), 0);
+    }
+}
+
+fn read_full_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
+    loop {
+        match nix::unistd::read(fd, buffer) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Lets go of a descriptor that is not needed any more, without a call: it is closed with all others by the end of this
+/// process, by exec, or by one call for all. Closed at once only where there are so many that the limit of open files could
+/// be met.
+pub fn leave(fd: OwnedFd) {
+    const FEW: i32 = 256;
+    if fd.as_raw_fd() < FEW {
+        std::mem::forget(fd);
+    }
+}
+
 /// Writes all of `data`.
 pub fn write_all(fd: BorrowedFd<'_>, mut data: &[u8]) -> nix::Result<()> {
     while !data.is_empty() {

@@ -36,6 +36,11 @@ fn look(dir: &Path) -> Vec<u8> {
     let maps = fs::read_to_string(proc.join("maps")).unwrap();
     assert!(!maps.contains(binary.to_str().unwrap()), "{maps}");
     assert!(!maps.lines().any(|l| l.contains(" rwx")), "{maps}");
+    // The last way to a file that is only mapped; root alone may follow these links.
+    for mapping in fs::read_dir(proc.join("map_files")).unwrap().map(Result::unwrap) {
+        let writable = fs::OpenOptions::new().write(true).open(mapping.path());
+        assert!(writable.is_err(), "{mapping:?} {writable:?}");
+    }
     for fd in fs::read_dir(proc.join("fd")).unwrap().map(Result::unwrap) {
         assert_ne!(fs::read_link(fd.path()).unwrap(), binary);
     }

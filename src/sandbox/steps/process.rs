@@ -118,6 +118,8 @@ const LAST_OF_5_14: u8 = 40;
 
 /// Becomes the user. With `keep`, the permitted capabilities stay for [`capabilities`] to choose from.
 pub(super) fn user(uid: u32, gid: u32, keep: bool) -> Result<(), Fail> {
+    // Only who ceases to be root loses them (capabilities(7), Effect of user ID changes).
+    let keep = keep && uid != 0;
     if keep {
         creds::keep_caps(true).call("prctl")?;
     }

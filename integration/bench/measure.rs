@@ -1,0 +1,144 @@
+//! Taking one measurement, and what many of them say.
+
+use nix::sys::resource::{UsageWho, getrusage};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// One command.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// From before its start to after its end.
+    pub wall: Duration,
+    /// Of all processes that were waited for.
+    pub cpu: Duration,
+}
+
+impl Sample {
+    /// The two one after the other.
+    pub fn add(&mut self, other: &Self) {
+        self.wall += other.wall;
+        self.cpu += other.cpu;
+    }
+}
+
+/// The sum of none or some.
+pub fn spread(parts: &[Sample]) -> Sample {
+    let mut sum = Sample { wall: Duration::ZERO, cpu: Duration::ZERO };
+    parts.iter().for_each(|part| sum.add(part));
+    sum
+}
+
+/// All measurements, by runtime and phase; phases in the order in which they were first met.
+#[derive(Default)]
+pub struct Samples {
+    timed: BTreeMap<(String, String), Vec<Sample>>,
+    counted: BTreeMap<(String, String), u64>,
+    /// Phases that were timed.
+    pub phases: Vec<String>,
+    /// Things that were counted.
+    pub counts: Vec<String>,
+}
+
+impl Samples {
+    /// Keeps a time.
+    pub fn add(&mut self, runtime: &str, phase: &str, sample: Sample) {
+        if !self.phases.iter().any(|p| p == phase) {
+            self.phases.push(phase.into());
+        }
+        self.timed.entry((runtime.into(), phase.into())).or_default().push(sample);
+    }
+
+    /// Keeps a count.
+    pub fn count(&mut self, runtime: &str, what: &str, n: Option<u64>) {
+        if !self.counts.iter().any(|c| c == what) {
+            self.counts.push(what.into());
+        }
+        if let Some(n) = n {
+            self.counted.insert((runtime.into(), what.into()), n);
+        }
+    }
+
+    /// Milliseconds of wall time: the tenth, fiftieth and ninety-fifth of a hundred, and the mean of the CPU time.
+    pub fn figures(&self, runtime: &str, phase: &str) -> Option<[f64; 4]> {
+        let all = self.timed.get(&(runtime.into(), phase.into()))?;
+        let mut walls: Vec<f64> = all.iter().map(|s| s.wall.as_secs_f64() * 1e3).collect();
+        walls.sort_by(f64::total_cmp);
+        let of_hundred = |n: usize| walls.get((walls.len() * n / 100).min(walls.len() - 1)).copied();
+        let cpu = all.iter().map(|s| s.cpu.as_secs_f64() * 1e3).sum::<f64>() / all.len() as f64;
+        Some([of_hundred(10)?, of_hundred(50)?, of_hundred(95)?, cpu])
+    }
+
+    /// A count.
+    pub fn counted(&self, runtime: &str, what: &str) -> Option<u64> {
+        self.counted.get(&(runtime.into(), what.into())).copied()
+    }
+}
+
+/// CPU time of all children that were waited for.
+pub fn children() -> Duration {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("ask for the use of the CPU");
+    let time = |t: nix::sys::time::TimeVal| {
+        use nix::sys::time::TimeValLike;
+        Duration::from_micros(t.num_microseconds().unsigned_abs())
+    };
+    time(usage.user_time()) + time(usage.system_time())
+}
+
+/// Runs a command; its output goes nowhere. Panics if it fails.
+pub fn timed(words: &[String]) -> Sample {
+    let (program, arguments) = words.split_first().expect("a command");
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let (since, before) = (Instant::now(), children());
+    let status = command.status().unwrap_or_else(|e| panic!("{program}: {e}"));
+    let sample = Sample { wall: since.elapsed(), cpu: children().saturating_sub(before) };
+    assert!(status.success(), "{words:?}: {status}");
+    sample
+}
+
+/// In another order each time (a xorshift generator; its state is the clock's).
+pub fn shuffled<T: Copy>(all: &[T]) -> Vec<T> {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let mut state = u64::from(now.subsec_nanos()) | 1;
+    let mut all = all.to_vec();
+    for n in (1..all.len()).rev() {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        all.swap(n, usize::try_from(state % (n as u64 + 1)).unwrap_or(0));
+    }
+    all
+}
+
+/// Largest resident size of a process of the command, in KiB, asked of a process that has no other children.
+pub fn peak(words: &[String]) -> Option<u64> {
+    let this = std::env::current_exe().ok()?;
+    let output = Command::new(this).arg("--peak").args(words).stderr(Stdio::null()).output().ok()?;
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
+}
+
+/// The other side of [`peak`].
+pub fn print_peak(words: &[String]) {
+    timed(words);
+    println!("{}", getrusage(UsageWho::RUSAGE_CHILDREN).expect("ask for the use of memory").max_rss());
+}
+
+/// System calls of all processes of a command, the container's program among them. None without strace.
+pub fn calls(words: &[String], scratch: &Path) -> Option<u64> {
+    let log = scratch.join("strace.log");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "signal=none", "-o"]).arg(&log).args(words);
+    let status = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let text = std::fs::read_to_string(&log).ok()?;
+    std::fs::remove_file(&log).ok()?;
+    let calls = text.lines().filter(|line| !line.contains("resumed>") && !line.contains("+++"));
+    status.success().then(|| calls.count() as u64)
+}
+
+/// The number behind a name in a file of procfs.
+pub fn field(path: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+}
