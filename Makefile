@@ -50,13 +50,16 @@ tools:
 	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
 	$(apt-install)
 
-# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids.
+# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids, CRIU and
+# the program that keeps packets from what it saves.
 test-tools: tools
 	@need=; \
 	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
 	command -v ip >/dev/null || need="$$need iproute2"; \
 	command -v strace >/dev/null || need="$$need strace"; \
 	command -v newuidmap >/dev/null || need="$$need uidmap"; \
+	command -v criu >/dev/null || need="$$need criu"; \
+	command -v iptables-restore >/dev/null || need="$$need iptables"; \
 	$(apt-install)
 
 # Installs $$need, or says how.

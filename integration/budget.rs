@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-const CREATE: u64 = 385;
-const RUN: u64 = 440;
+const CREATE: u64 = 390;
+const RUN: u64 = 446;
 const START: u64 = 70;
 const DELETE: u64 = 67;
 const FORCED_DELETE: u64 = 85;

@@ -8,6 +8,7 @@ pub struct Case {
     name: String,
     run: Box<dyn FnOnce() + Send>,
     vm: bool,
+    systemd: bool,
     ignored: Option<String>,
 }
 
@@ -27,7 +28,7 @@ impl Case {
     /// For one of a table.
     pub fn of(module: &str, name: &str, run: impl FnOnce() + Send + 'static) -> Case {
         let topic = module.split_once("::").map_or(module, |(_, topic)| topic);
-        Case { name: format!("{topic}::{name}"), run: Box::new(run), vm: false, ignored: None }
+        Case { name: format!("{topic}::{name}"), run: Box::new(run), vm: false, systemd: false, ignored: None }
     }
 
     /// Runs in the virtual machine alone, because of `what` is needed.
@@ -42,6 +43,15 @@ impl Case {
     /// Runs nowhere but where there is `what`, and that is not here.
     pub fn without(mut self, what: &str) -> Case {
         self.ignored = Some(format!("needs {what}"));
+        self
+    }
+
+    /// Runs in the virtual machine that systemd has booted, and that one runs no others.
+    pub fn systemd(mut self) -> Case {
+        self.systemd = true;
+        if !crate::stage::systemd() && self.ignored.is_none() {
+            self.ignored = Some("needs the virtual machine with systemd".into());
+        }
         self
     }
 
@@ -69,7 +79,10 @@ impl Case {
 
     /// Whether it is to be run, or shown, at all.
     pub fn is_wanted(&self) -> bool {
-        self.vm || !crate::stage::vm_only()
+        match crate::stage::systemd() {
+            true => self.systemd,
+            false => self.vm || !crate::stage::vm_only(),
+        }
     }
 
     pub fn trial(self) -> Trial {

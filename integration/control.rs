@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         case!(ps_prints_the_pids_as_one_array).except("crun", "in a line each"),
         case!(ps_prints_the_container_s_lines_of_the_table).except("crun", "its table is the pids alone"),
+        case!(ps_finds_processes_in_cgroups_below),
         case!(ps_of_a_stopped_container_is_empty).ours("crun and runc 1.1 fail"),
         case!(pause_freezes_and_resume_thaws),
         case!(pause_works_before_start).except("crun", "calls it created"),
@@ -93,6 +94,19 @@ fn ps_prints_the_container_s_lines_of_the_table() {
     let output = container.call("ps", &["-o", "pid,args", "ax"]);
     assert_eq!(output.stdout.lines().count(), 2, "{output:?}");
     refused(&container.call("ps", &["-o", "args"]), "couldn't find PID field in ps output");
+}
+
+/// A container that runs systemd moves all it has.
+fn ps_finds_processes_in_cgroups_below() {
+    let bundle = sleeper();
+    let container = bundle.detach();
+    let below = format!("{}/init.scope", directory(&container));
+    fs::create_dir(&below).expect("make a cgroup");
+    fs::write(format!("{below}/cgroup.procs"), container.pid.to_string()).expect("move init");
+    let listed: Value = serde_json::from_str(&container.call("ps", &["--format=json"]).stdout).expect("an array");
+    assert_eq!(listed, json!([container.pid]));
+    container.ok("delete", &["--force"]);
+    assert!(!std::path::Path::new(&below).exists());
 }
 
 fn ps_of_a_stopped_container_is_empty() {

@@ -31,6 +31,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_host_dev_gets_no_devices),
         case!(in_a_user_namespace_nodes_are_the_host_s),
         case!(a_ptmx_that_is_asked_for_is_the_container_s_own),
+        case!(a_read_only_dev_has_its_devices_and_mounts),
     ]
 }
 
@@ -188,4 +189,17 @@ fn in_a_user_namespace_nodes_are_the_host_s() {
 fn a_ptmx_that_is_asked_for_is_the_container_s_own() {
     let bundle = Bundle::new().set("/linux/devices", json!([node("/dev/ptmx", 5, 2)]));
     assert_eq!(bundle.args(["readlink", "/dev/ptmx"]).stdout(), "pts/ptmx\n");
+}
+
+/// As Podman's `--read-only-tmpfs=false` asks for it, and its pods with a read-only root.
+fn a_read_only_dev_has_its_devices_and_mounts() {
+    let mut bundle = Bundle::new().set("/process/terminal", false).set("/process/cwd", "/dev/work");
+    for mount in bundle.config["mounts"].as_array_mut().expect("mounts") {
+        if mount["destination"] == "/dev" {
+            mount["options"] = json!(["nosuid", "strictatime", "mode=755", "size=65536k", "ro"]);
+        }
+    }
+    let bundle = bundle.sh("pwd; ls /dev/null /dev/pts/ptmx; echo >/dev/null; touch /dev/new 2>&1; touch /dev/shm/new");
+    let expected = "/dev/work\n/dev/null\n/dev/pts/ptmx\ntouch: /dev/new: Read-only file system\n";
+    assert_eq!(bundle.stdout(), expected);
 }

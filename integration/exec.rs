@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_process_object_is_read_from_stdin).ours("others take files only"),
         case!(process_objects_of_engines_run).ours("crun takes no CAP_ that it does not know, runc 1.1 no ioPriority"),
         case!(the_seccomp_filter_is_that_of_the_container),
+        case!(the_seccomp_filter_is_kept_compiled).ours("it is our file"),
         case!(affinity_is_as_asked).ours("runc has it since 1.3"),
         case!(oom_score_adj_is_as_asked).ours("runc takes the container's own alone"),
         case!(in_a_user_namespace).except("crun", "1.8 cannot make one here").except("runc", "1.1 cannot make one here"),
@@ -354,7 +355,29 @@ fn the_seccomp_filter_is_that_of_the_container() {
     }
 }
 
-/// Numbers of the open descriptors, without the one that the listing takes.
+/// What was kept is loaded: another's in its place shows. Without a sound one the profile is compiled.
+fn the_seccomp_filter_is_kept_compiled() {
+    let with = |errno: i32| {
+        let rule = json!({"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno});
+        sleeper().set("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    };
+    let (bundle, other) = (with(95), with(1));
+    let (container, _other) = (bundle.detach(), other.detach());
+    let number = libc::SYS_sethostname.to_string();
+    let verdict = || ok(&container, &[], &["/inside", "call", &number, "0", "0"]);
+    let file = |bundle: &Bundle| bundle.root().join(&bundle.id).join("seccomp.bpf");
+    assert_eq!(verdict(), "EOPNOTSUPP\n");
+    let own = fs::read(file(&bundle)).expect("read the kept filter");
+    fs::copy(file(&other), file(&bundle)).expect("swap the kept filter");
+    assert_eq!(verdict(), "EPERM\n");
+    for damaged in [&own[..own.len() - 9], &[][..], &[own.as_slice(), b"more"].concat()] {
+        fs::write(file(&bundle), damaged).expect("damage the kept filter");
+        assert_eq!(verdict(), "EOPNOTSUPP\n");
+    }
+    fs::remove_file(file(&bundle)).expect("remove the kept filter");
+    assert_eq!(verdict(), "EOPNOTSUPP\n");
+}
+
 fn affinity_is_as_asked() {
     let bundle = sleeper().set("/process/execCPUAffinity", json!({"initial": "0", "final": "0"}));
     assert_eq!(report(&bundle.detach(), &[])["status"]["Cpus_allowed_list"], "0");

@@ -14,6 +14,7 @@ use std::time::Duration;
 pub fn cases() -> Vec<Case> {
     vec![
         case!(no_descriptor_of_the_runtime_is_open),
+        case!(no_descriptor_of_the_runtime_is_open_detached_or_on_a_terminal),
         case!(preserved_descriptors_are_3_and_up),
         case!(a_missing_preserved_descriptor_is_refused).except("crun", "does not look"),
         case!(detached_writes_the_pid_file_and_leaves),
@@ -23,9 +24,11 @@ pub fn cases() -> Vec<Case> {
         case!(a_detached_terminal_needs_a_socket).except("crun", WORDS),
         case!(the_pidfd_is_that_of_the_process).ours("runc has it since 1.2"),
         case!(signals_are_passed_on),
-        case!(a_hundred_in_a_row),
-        case!(twenty_at_once),
-        case!(stdout_is_intact_with_a_slow_reader),
+        case!(a_thousand_in_a_row),
+        case!(fifty_at_once),
+        case!(a_hundred_mebibytes_are_intact),
+        case!(output_is_intact_with_a_slow_reader),
+        case!(a_terminal_s_output_is_intact_with_a_slow_reader),
     ]
 }
 
@@ -46,6 +49,27 @@ fn no_descriptor_of_the_runtime_is_open() {
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &line, "sh"]).arg(shown.get_program()).args(shown.get_args());
     assert_eq!(numbers(&bundle.finish(command).stdout), [0, 1, 2]);
+}
+
+fn no_descriptor_of_the_runtime_is_open_detached_or_on_a_terminal() {
+    let bundle = sleeper();
+    let container = bundle.detach();
+    let open = |pid: i32| {
+        let list = fs::read_dir(format!("/proc/{pid}/fd")).expect("list its descriptors");
+        let mut numbers: Vec<i32> = list.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        numbers.sort_unstable();
+        numbers
+    };
+    assert_eq!(open(detached(&container, &[], &["sleep", "1000"])), [0, 1, 2]);
+    let path = bundle.home.join("console").display().to_string();
+    let listener = UnixListener::bind(&path).expect("listen");
+    let pid = detached(&container, &["--tty", "--console-socket", &path], &["sleep", "1000"]);
+    let _master = receive(&listener.accept().expect("accept").0);
+    assert_eq!(open(pid), [0, 1, 2]);
+    for n in 0..3 {
+        let target = fs::read_link(format!("/proc/{pid}/fd/{n}")).expect("look at a descriptor");
+        assert!(target.starts_with("/dev/pts"), "{target:?}");
+    }
 }
 
 fn preserved_descriptors_are_3_and_up() {
@@ -146,10 +170,11 @@ fn signals_are_passed_on() {
     assert_eq!(within(&mut child, Duration::from_secs(10)), Some(33));
 }
 
-fn a_hundred_in_a_row() {
+/// A probe a second for a quarter of an hour.
+fn a_thousand_in_a_row() {
     let bundle = sleeper();
     let container = bundle.detach();
-    for n in 0..100 {
+    for n in 0..1000 {
         let output = exec(&container, &[], &["sh", "-c", &format!("echo {n}; exit {}", n % 7)]);
         assert_eq!((output.status, output.stdout), (n % 7, format!("{n}\n")));
     }
@@ -162,7 +187,7 @@ fn pids(container: &Container) -> Vec<i32> {
     text.lines().filter_map(|l| l.parse().ok()).collect()
 }
 
-fn twenty_at_once() {
+fn fifty_at_once() {
     let bundle = sleeper();
     let container = bundle.detach();
     let start = |n: i32| {
@@ -170,9 +195,9 @@ fn twenty_at_once() {
         let mut command = bundle.command(["exec", &bundle.id, "sh", "-c", &script]);
         command.stdout(Stdio::piped()).spawn().expect("start an exec")
     };
-    let children: Vec<_> = (0..20).map(start).collect();
+    let children: Vec<_> = (0..50).map(start).collect();
     for (n, mut child) in (0..).zip(children) {
-        assert_eq!(within(&mut child, Duration::from_secs(30)), Some(n));
+        assert_eq!(within(&mut child, Duration::from_secs(60)), Some(n));
         let mut said = String::new();
         child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("read");
         assert_eq!(said, format!("{n}\n"));
@@ -180,33 +205,59 @@ fn twenty_at_once() {
     eventually("alone", || pids(&container) == [container.pid]);
 }
 
-/// 20 MiB, to a reader that stops now and then, and a terminal's worth through the runtime itself.
-fn stdout_is_intact_with_a_slow_reader() {
-    const LENGTH: usize = 20 << 20;
-    let bundle = sleeper();
-    let container = bundle.detach();
-    let script = "dd if=/dev/urandom of=/tmp/data bs=65536 count=320 2>/dev/null; sha256sum </tmp/data";
-    let wanted = ok(&container, &[], &["sh", "-c", script]);
-    let mut child =
-        bundle.command(["exec", &bundle.id, "cat", "/tmp/data"]).stdout(Stdio::piped()).spawn().expect("start an exec");
-    let mut pipe = child.stdout.take().expect("a pipe");
-    let copy = bundle.home.join("copy");
-    let mut out = File::create(&copy).expect("make a file");
-    let mut total = 0;
-    let mut buffer = vec![0; 100_000];
-    loop {
-        let n = pipe.read(&mut buffer).expect("read");
-        if n == 0 {
-            break;
-        }
+/// Random data in the container, and its hash as sha256sum prints it.
+fn data(container: &Container, mebibytes: usize) -> String {
+    let script = format!("dd if=/dev/urandom of=/tmp/data bs=1048576 count={mebibytes} 2>/dev/null; sha256sum </tmp/data");
+    ok(container, &[], &["sh", "-c", &script])
+}
+
+/// Copies what a program prints into a file; `pause` is slept after each mebibyte.
+fn copy(mut from: impl Read, to: &std::path::Path, pause: Duration) -> usize {
+    let mut out = File::create(to).expect("make a file");
+    let (mut total, mut buffer) = (0, vec![0; 100_000]);
+    // EIO is a terminal's end.
+    while let Ok(n @ 1..) = from.read(&mut buffer) {
         std::io::Write::write_all(&mut out, &buffer[..n]).expect("write");
-        if total / (1 << 20) != (total + n) / (1 << 20) {
-            std::thread::sleep(Duration::from_millis(20));
+        if total >> 20 != (total + n) >> 20 {
+            std::thread::sleep(pause);
         }
         total += n;
     }
-    assert_eq!((within(&mut child, Duration::from_secs(10)), total), (Some(0), LENGTH));
-    assert_eq!(hash_of(&copy), wanted);
+    total
+}
+
+fn read_from_an_exec(mebibytes: usize, pause: Duration) {
+    let bundle = sleeper();
+    let container = bundle.detach();
+    let wanted = data(&container, mebibytes);
+    let mut child =
+        bundle.command(["exec", &bundle.id, "cat", "/tmp/data"]).stdout(Stdio::piped()).spawn().expect("start an exec");
+    let path = bundle.home.join("copy");
+    let total = copy(child.stdout.take().expect("a pipe"), &path, pause);
+    assert_eq!((within(&mut child, Duration::from_secs(10)), total), (Some(0), mebibytes << 20));
+    assert_eq!(hash_of(&path), wanted);
+}
+
+fn a_hundred_mebibytes_are_intact() {
+    read_from_an_exec(100, Duration::ZERO);
+}
+
+fn output_is_intact_with_a_slow_reader() {
+    read_from_an_exec(10, Duration::from_millis(50));
+}
+
+/// Here every byte goes through the runtime, which must not lose what the reader is slow to take.
+fn a_terminal_s_output_is_intact_with_a_slow_reader() {
+    let bundle = sleeper();
+    let container = bundle.detach();
+    let script = "dd if=/dev/urandom bs=65536 count=24 2>/dev/null | od -An -tx1 -v >/tmp/data; sha256sum </tmp/data";
+    let wanted = ok(&container, &[], &["sh", "-c", script]);
+    let mut command = bundle.command(["exec", "--tty", &bundle.id, "cat", "/tmp/data"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("start an exec");
+    let path = bundle.home.join("copy");
+    copy(child.stdout.take().expect("a pipe"), &path, Duration::from_millis(50));
+    assert_eq!(within(&mut child, Duration::from_secs(20)), Some(0));
+    assert_eq!(hash_of(&path), wanted);
 }
 
 fn hash_of(path: &std::path::Path) -> String {

@@ -41,6 +41,8 @@ pub fn cases() -> Vec<Case> {
         case!(the_last_words_of_a_mebibyte_are_in_the_error).ours("crun keeps none, runc all of them"),
         case!(a_daemon_that_a_hook_leaves_holds_nothing_up).except("crun", WAITS).except("runc", WAITS),
         case!(a_hook_may_close_its_streams),
+        case!(their_output_goes_to_the_files_of_the_annotations).except("runc", "knows no such annotation"),
+        case!(a_file_for_their_output_that_cannot_be_opened_is_named).ours("others word it otherwise"),
         case!(a_hook_need_not_read_the_state).except("crun", "at times fails").except("runc", "at times fails"),
     ]
 }
@@ -185,6 +187,30 @@ fn they_hold_no_descriptors_but_three() {
         let numbers: Vec<&str> = all.lines().filter(|number| number.len() == 1).collect();
         assert_eq!(numbers, ["0", "1", "2"], "{stage}: {all}");
     }
+}
+
+/// Of all six stages, on both sides of the pivot and of the wait for start.
+fn their_output_goes_to_the_files_of_the_annotations() {
+    let bundle = STAGES.iter().fold(sleeper(), |b, stage| hook(b, stage, &format!("echo {stage}; echo {stage} >&2")));
+    let path = |name: &str| bundle.home.join(name).display().to_string();
+    let (stdout, stderr) = (path("hooks.out"), path("hooks.err"));
+    let bundle = bundle.set("/annotations", json!({"run.oci.hooks.stdout": stdout, "run.oci.hooks.stderr": stderr}));
+    fs::write(&stdout, "before\n").expect("begin the file");
+    let container = bundle.create();
+    // What waits for start holds these two and what it waits on.
+    let held = fs::read_dir(format!("/proc/{}/fd", container.pid)).expect("list its descriptors").count();
+    assert!(crate::case::name_of_runtime() != "onggi" || held == 3 + 2 + 2, "{held}");
+    container.start().kill("KILL").wait();
+    container.ok("delete", &[]);
+    let all = STAGES.map(|stage| format!("{stage}\n")).concat();
+    assert_eq!(fs::read_to_string(stdout).expect("read it"), format!("before\n{all}"));
+    assert_eq!(fs::read_to_string(stderr).expect("read it"), all);
+}
+
+fn a_file_for_their_output_that_cannot_be_opened_is_named() {
+    let bundle = hook(Bundle::new(), "startContainer", "echo").set("/annotations", json!({"run.oci.hooks.stdout": "/absent/x"}));
+    let output = bundle.fails("/annotations/run.oci.hooks.stdout: open /absent/x for the output of hooks");
+    assert!(output.error().contains("no such file or directory"), "{output:?}");
 }
 
 fn a_hook_that_fails_undoes_the_container() {

@@ -48,6 +48,7 @@ pub fn cases() -> Vec<Case> {
         case!(list_prints_a_table_json_and_ids).except("crun", "its table has other columns"),
         case!(errors_go_to_the_log_and_to_stderr).except("crun", "logs the level only with --debug"),
         case!(a_text_log_is_the_default),
+        case!(another_file_can_be_the_config).except("runc", "has no such flag"),
         case!(a_missing_config_is_named).except("crun", WORDS),
         case!(a_missing_program_is_named_as_engines_expect).except("crun", WORDS),
         case!(a_missing_path_is_named_as_engines_expect).except("crun", WORDS),
@@ -375,6 +376,14 @@ fn a_text_log_is_the_default() {
     bundle.call(["--log", &log.display().to_string(), "state", "absent"]);
     let text = fs::read_to_string(log).expect("read the log");
     assert!(!text.is_empty() && !text.starts_with('{'), "{text}");
+}
+
+fn another_file_can_be_the_config() {
+    let bundle = Bundle::new().args(["echo", "other"]);
+    fs::write(bundle.dir().join("other.json"), bundle.config.to_string()).expect("write another file");
+    for form in [["--config", "other.json"], ["-f", "other.json"]] {
+        assert_eq!(bundle.call(["run"].iter().chain(&form).chain(&[bundle.id.as_str()])).stdout, "other\n");
+    }
 }
 
 fn a_missing_config_is_named() {

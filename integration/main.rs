@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
 //!
@@ -22,8 +23,11 @@ mod stage;
 mod apparmor;
 mod bad_input;
 mod budget;
+mod checkpoint;
 mod console;
+mod contract;
 mod control;
+mod converge;
 mod delegation;
 mod devices;
 mod exec;
@@ -41,6 +45,8 @@ mod rootless;
 mod seccomp;
 mod selinux;
 mod survival;
+mod systemd;
+mod systemd_user;
 mod userns;
 
 use std::process::ExitCode;
@@ -52,11 +58,14 @@ fn main() -> ExitCode {
         Some("inside") => return inside::main(),
         // What Docker's hooks are called by.
         Some("libnetwork-setkey") => return bundles::record_hook(),
+        Some("keeper") => return converge::keeper(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
-    if !arguments.list {
+    if !arguments.list && stage::systemd() {
+        std::fs::create_dir_all(stage::WORK).expect("make the work directory");
+    } else if !arguments.list {
         stage::enter(stage::mount_over);
     }
     // Place and message, also of a test's own threads; what called the test tells nothing.
@@ -66,7 +75,9 @@ fn main() -> ExitCode {
         bundles::cases(),
         hosts::cases(),
         console::cases(),
+        contract::cases(),
         control::cases(),
+        converge::cases(),
         exec::cases(),
         exec_streams::cases(),
         delegation::cases(),
@@ -74,6 +85,7 @@ fn main() -> ExitCode {
         hooks::cases(),
         bad_input::cases(),
         budget::cases(),
+        checkpoint::cases(),
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
@@ -86,6 +98,8 @@ fn main() -> ExitCode {
         selinux::cases(),
         rootless::cases(),
         survival::cases(),
+        systemd::cases(),
+        systemd_user::cases(),
         userns::cases(),
         faults::cases(),
     ];

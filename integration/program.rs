@@ -33,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_waiting_init_holds_its_streams_and_fifos_alone).ours("others hold more"),
         case!(closed_streams_are_no_obstacle).except("crun", "fails to give it to the user"),
         case!(a_caller_that_blocks_and_ignores_signals_is_no_obstacle).except("runc", "the mask stays").except("crun", "hangs"),
+        case!(a_low_soft_limit_of_descriptors_is_no_obstacle).ours("others fail"),
         case!(few_descriptors_are_enough_or_named_as_the_cause).ours("others say something else"),
     ]
 }
@@ -301,6 +302,23 @@ fn a_caller_that_blocks_and_ignores_signals_is_no_obstacle() {
         .map(|set| set & !(0b11 << 31))
         .collect();
     assert_eq!((output.status, sets.as_slice()), (7, &[0, 0][..]), "{output:?}");
+}
+
+/// The runtime's own limit is raised where it may be; the program has the caller's.
+fn a_low_soft_limit_of_descriptors_is_no_obstacle() {
+    for limit in [12, 20, 60] {
+        let bundle = Bundle::new().remove("/process/rlimits").sh("ulimit -Sn; ulimit -Hn");
+        bundle.write();
+        let line = format!("ulimit -Sn {limit}; ulimit -Hn 4096");
+        let run = bundle.command(["run", &bundle.id]);
+        let output = bundle.finish(through_shell(&run, &line, &bundle));
+        assert_eq!((output.status, output.stdout), (0, format!("{limit}\n4096\n")), "{}", output.stderr);
+        let bundle = bundle.args(["sleep", "1000"]);
+        bundle.detach();
+        let exec = bundle.command(["exec", &bundle.id, "sh", "-c", "ulimit -Sn"]);
+        let output = bundle.finish(through_shell(&exec, &line, &bundle));
+        assert_eq!((output.status, output.stdout), (0, format!("{limit}\n")), "{}", output.stderr);
+    }
 }
 
 fn few_descriptors_are_enough_or_named_as_the_cause() {

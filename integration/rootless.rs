@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         case!(one_id_can_be_any_inside).except("runc", "1.1 wants root mapped").except("crun", HELPERS),
         case!(the_life_cycle_works).except("crun", HELPERS),
         case!(the_state_lies_in_the_runtime_directory_of_the_user).ours("others name it otherwise"),
+        case!(the_state_of_a_user_namespace_s_root_depends_on_the_name).ours("others name it otherwise"),
         case!(a_state_root_of_another_user_is_refused).ours("others fail on the way"),
         case!(devices_are_bound),
         case!(setgroups_is_denied_with_one_id),
@@ -31,11 +32,16 @@ pub fn cases() -> Vec<Case> {
         case!(ranges_of_the_user_are_mapped),
         case!(additional_groups_can_be_had_with_ranges).except("runc", "1.1 refuses them"),
         case!(a_range_of_somebody_else_is_refused).ours(WORDS),
+        case!(an_owner_that_is_not_mapped_is_named).ours("others lack the hint"),
+        case!(the_namespaces_of_the_host_are_shown).ours("others mount none of them"),
         case!(a_limit_is_refused_by_its_field).ours(WORDS),
         case!(a_missing_user_namespace_is_hinted_at).ours(WORDS),
         case!(a_host_without_user_namespaces_is_hinted_at).ours(WORDS),
         case!(a_user_executes_further_processes).ours("others wait for nobody here"),
         case!(root_of_a_user_namespace_runs_containers),
+        case!(root_of_a_user_namespace_executes_further_processes).except("crun", HELPERS),
+        case!(root_of_a_user_namespace_joins_namespaces).except("crun", HELPERS),
+        case!(groups_denied_to_the_caller_are_left_out).except("crun", HELPERS),
     ]
 }
 
@@ -193,6 +199,32 @@ fn the_state_lies_in_the_runtime_directory_of_the_user() {
     refused(&bundle.finish(as_user(&command)), &["XDG_RUNTIME_DIR is not set"]);
 }
 
+/// Rootless engines are root in a user namespace of the user's; in a container root is called so.
+fn the_state_of_a_user_namespace_s_root_depends_on_the_name() {
+    let bundle = for_nested(of_user()).args(["true"]);
+    bundle.write();
+    let call = |name: &str, runtime_dir: bool| {
+        let mut command = Command::new(runtime());
+        command.args(["run", "--keep", &bundle.id]).current_dir(bundle.dir());
+        let user = as_user(&command);
+        let mut words = user.get_args();
+        let mut command = Command::new("setpriv");
+        command.args(words.by_ref().take(3)).args(["unshare", "-Urm"]).args(words).env("USER", name).current_dir(bundle.dir());
+        if runtime_dir {
+            command.env("XDG_RUNTIME_DIR", &bundle.home);
+        } else {
+            command.env_remove("XDG_RUNTIME_DIR");
+        }
+        bundle.finish(command)
+    };
+    assert_eq!(call("somebody", true).status, 0);
+    let root = fs::metadata(bundle.home.join("onggi")).expect("look at the state root");
+    assert_eq!((root.mode() & 0o7777, root.uid()), (0o1700, USER));
+    for output in [call("root", true), call("somebody", false)] {
+        refused(&output, &["make the state root /run/onggi: permission denied", "set XDG_RUNTIME_DIR"]);
+    }
+}
+
 fn a_state_root_of_another_user_is_refused() {
     let bundle = of_user();
     fs::create_dir(bundle.root()).expect("make the state root");
@@ -210,7 +242,7 @@ fn setgroups_is_denied_with_one_id() {
 }
 
 fn additional_groups_are_refused_with_one_id() {
-    let output = run(&of_user().set("/process/user/additionalGids", json!([5])));
+    let output = run(&of_user().set("/process/user/additionalGids", json!([0])));
     assert!(output.status == 1 && output.stderr.lines().count() == 1, "{output:?}");
 }
 
@@ -250,7 +282,12 @@ fn additional_groups_can_be_had_with_ranges() {
 fn a_range_of_somebody_else_is_refused() {
     let map = json!([{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 300000, "size": 10}]);
     let bundle = of_user().set("/linux/uidMappings", map.clone());
-    refused(&run_with_ranges(&bundle), &["/linux/uidMappings", "/etc/subuid"]);
+    let why = "/etc/subuid gives onggi 200000 to 265535, and not all of 300000 to 300009";
+    refused(&run_with_ranges(&bundle), &["/linux/uidMappings: ", "newuidmap", why]);
+    // Nobody of the name, nor of the number.
+    bundle.write();
+    let without = bundle.finish(as_user(&bundle.command(["run", &bundle.id])));
+    refused(&without, &["/linux/uidMappings: ", &format!("add the line {USER}:100000:65536")]);
 }
 
 fn a_limit_is_refused_by_its_field() {
@@ -292,4 +329,89 @@ fn a_host_without_user_namespaces_is_hinted_at() {
 fn root_of_a_user_namespace_runs_containers() {
     let output = nested(&for_nested(of_user()).args(["cat", "/proc/self/uid_map"]), "true");
     assert_eq!(output.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "1"], "{output:?}");
+}
+
+/// `spec` without `--rootless` gives the terminals to group 5.
+fn an_owner_that_is_not_mapped_is_named() {
+    let bundle = of_user();
+    let mounts = bundle.config["mounts"].as_array().expect("a list");
+    let n = mounts.iter().position(|mount| mount["type"] == "devpts").expect("the terminals");
+    let bundle = bundle.set(&format!("/mounts/{n}/options/-"), "gid=5");
+    let field = format!("/mounts/{n}/options");
+    refused(&run(&bundle), &[&field, "cannot specify gid=5 mount option for rootless container", "leave the option out"]);
+}
+
+/// Namespaces that the user namespace does not own: the host's /proc, /sys and queues take the place of new ones.
+fn the_namespaces_of_the_host_are_shown() {
+    let mut bundle = of_user();
+    let list = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    list.retain(|namespace| ["mount", "user", "uts"].iter().any(|kind| namespace["type"] == *kind));
+    let mounts = bundle.config["mounts"].as_array().expect("a list");
+    let at = |what: &str| mounts.iter().position(|mount| mount["destination"] == what).expect("a mount");
+    let (sys, queues) = (at("/sys"), at("/dev/mqueue"));
+    let bundle = bundle.set(&format!("/mounts/{sys}"), json!({"destination": "/sys", "type": "sysfs", "source": "sysfs"}));
+    let bundle = if Path::new("/dev/mqueue").exists() { bundle } else { bundle.remove(&format!("/mounts/{queues}")) };
+    let script = "test -d /proc/1 && test $$ != 1 && grep ' /sys ' /proc/self/mounts | cut -d' ' -f4 | cut -d, -f1; ls -d /sys/class/net/lo";
+    let output = run(&bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([])).sh(script));
+    assert_eq!((output.status, output.stdout.as_str()), (0, "ro\n/sys/class/net/lo\n"), "{output:?}");
+}
+
+/// A command line of the runtime's, as a word of shell.
+fn line(bundle: &Bundle, args: &[&str]) -> String {
+    let command = bundle.command(args);
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| format!("'{}'", word.display())).collect::<Vec<_>>().join(" ")
+}
+
+/// A runtime that enters the container's PID namespace could not come back from there: the host's is not this user's.
+fn root_of_a_user_namespace_executes_further_processes() {
+    let bundle = for_nested(of_user()).args(["sleep", "1000"]);
+    let exec = line(&bundle, &["exec", &bundle.id, "cat", "/proc/1/cmdline"]);
+    let kill = line(&bundle, &["kill", &bundle.id, "KILL"]);
+    let output = nested(
+        &bundle,
+        &format!("\"$@\" & for i in $(seq 100); do {exec} && break; sleep 0.05; done; {kill}; wait; set -- true"),
+    );
+    assert_eq!(output.stdout, "sleep\u{0}1000\u{0}", "{output:?}");
+}
+
+/// As containers of a pod do; with a user namespace of the container's own (which may not mount the other's procfs), and
+/// without.
+fn root_of_a_user_namespace_joins_namespaces() {
+    for (kinds, own) in [(&["uts"][..], true), (&["pid"], false), (&["pid", "uts"], false)] {
+        let mut bundle = of_user().args(["cat", "/proc/self/status"]).remove("/hostname");
+        let place = bundle.home.join("namespace").display().to_string();
+        let list = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+        for entry in list.iter_mut() {
+            let kind = entry["type"].as_str().unwrap_or_default().to_owned();
+            if kinds.contains(&kind.as_str()) {
+                entry["path"] = format!("{place}-{kind}").into();
+            }
+        }
+        let bundle = if own {
+            for_nested(bundle)
+        } else {
+            list.retain(|entry| entry["type"] != "user");
+            bundle.remove("/linux/uidMappings").remove("/linux/gidMappings")
+        };
+        let output = nested(
+            &bundle,
+            &format!(
+                r#"unshare -pu -f sleep 1000 >/dev/null 2>&1 &
+                until [ "$(readlink /proc/$!/ns/uts)" != "$(readlink /proc/self/ns/uts)" ] && [ -e /proc/$!/ns/pid_for_children ]; do :; done
+                touch {place}-pid {place}-uts
+                mount --bind /proc/$!/ns/pid_for_children {place}-pid
+                mount --bind /proc/$!/ns/uts {place}-uts"#
+            ),
+        );
+        // The first process there is another one.
+        let first = output.stdout.lines().any(|line| line == "Pid:\t1");
+        assert!(output.status == 0 && first != kinds.contains(&"pid"), "{kinds:?} {own} {output:?}");
+    }
+}
+
+fn groups_denied_to_the_caller_are_left_out() {
+    let bundle = for_nested(of_user()).set("/process/user/additionalGids", json!([0])).args(["id", "-u"]);
+    let output = nested(&bundle, "true");
+    assert_eq!(output.stdout, "0\n", "{output:?}");
 }

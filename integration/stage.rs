@@ -38,6 +38,12 @@ pub fn vm() -> bool {
     std::env::var_os("ONGGI_VM").is_some()
 }
 
+/// Whether systemd has booted this machine. It is made for the tests: they run on it as it is, since systemd knows
+/// processes by the ids of the first PID namespace alone.
+pub fn systemd() -> bool {
+    std::env::var_os("ONGGI_SYSTEMD").is_some_and(|value| !value.is_empty())
+}
+
 /// Whether only the tests that need such a machine are to run: emulated, it is many times slower.
 pub fn vm_only() -> bool {
     std::env::var_os("ONGGI_VM").is_some_and(|value| value == "only")

@@ -265,7 +265,7 @@ fn a_stranger_with_the_pid_is_never_signalled() {
 }
 
 /// Starts all at once; what each ended with and said.
-fn at_once(bundle: &Bundle, commands: &[Vec<&str>]) -> Vec<(i32, String)> {
+pub fn at_once(bundle: &Bundle, commands: &[Vec<&str>]) -> Vec<(i32, String)> {
     let start = |(n, words): (usize, &Vec<&str>)| -> (Child, PathBuf) {
         let path = bundle.home.join(format!("at-once.{n}"));
         let mut command = bundle.command(words);

@@ -21,7 +21,7 @@ pub(crate) fn write(dir: &Path) -> Result<()> {
     let completions = dir.join("completions");
     fs::create_dir_all(&completions)?;
     page(dir, NAME, program(NAME))?;
-    for verb in VERBS.iter().filter(|v| v.is_ready()) {
+    for verb in VERBS {
         let name = format!("{NAME}-{}", verb.name);
         // clap shows help for itself; a page names the flag too.
         let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("print help");

@@ -30,6 +30,8 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
+    /// The caller's soft and hard limit of open files; `None` where it does not matter.
+    pub open_files: Option<(u64, u64)>,
     /// What may be done in it.
     pub delegation: Delegation,
     /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
@@ -91,6 +93,7 @@ impl Host {
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
             setgroups_denied,
+            open_files: Some(crate::sys::process::open_files().step("prlimit64", || "read the limit of open files".into())?),
             bare_mounts: Vec::new(),
             delegation,
             apparmor: process.is_some_and(|p| !p.apparmor_profile.is_empty()) && has_apparmor(),

@@ -86,14 +86,18 @@ pub fn warn(message: &str) {
     record(Level::Warning, message, None);
 }
 
-/// Worth knowing.
-pub fn info(message: &str) {
-    record(Level::Info, message, None);
+/// Worth knowing. The message is made only if it is taken.
+pub fn info(message: impl FnOnce() -> String) {
+    if enabled(Level::Info) {
+        record(Level::Info, &message(), None);
+    }
 }
 
-/// For those who look for a fault.
-pub fn debug(message: &str) {
-    record(Level::Debug, message, None);
+/// For those who look for a fault. The message is made only if it is taken.
+pub fn debug(message: impl FnOnce() -> String) {
+    if enabled(Level::Debug) {
+        record(Level::Debug, &message(), None);
+    }
 }
 
 /// The final error of the command: to the log with its parts, and as a plain line to stderr. For `main` only.

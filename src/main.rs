@@ -33,6 +33,8 @@ fn work(line: &Line) -> anyhow::Result<u8> {
         Ok(())
     };
     log::init(line.global.log.as_deref(), line.global.log_format, line.global.log_level)?;
+    // Not the arguments: they may hold secrets.
+    log::debug(|| format!("onggi {} is process {}", env!("CARGO_PKG_VERSION"), std::process::id()));
     sealed?;
     Ok(commands::run(&line.global, line.program, line.command()?)?)
 }

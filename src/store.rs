@@ -34,19 +34,24 @@ const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
 const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
+const SECCOMP: &str = "seccomp.bpf";
 const UNIT: &str = "unit";
 /// The resctrl group that was made for the container, and its monitoring group.
 pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
 
-/// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
+/// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace. Root of
+/// another who is called so too (`USER`) has a system of its own, such as a container's, and `/run` there; an engine's root is
+/// a user of the host by name. These are runc's rules.
 ///
 /// # Errors
 /// No directory that is the user's own is known.
 pub fn default_root() -> Result<PathBuf> {
     let root = nix::unistd::geteuid().is_root();
-    let nested = || crate::sys::fs::in_nested_user_namespace().unwrap_or(false);
+    let user = || {
+        crate::sys::fs::in_nested_user_namespace().unwrap_or(false) && std::env::var_os("USER").is_none_or(|name| name != "root")
+    };
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
-        Some(dir) if !root || nested() => Ok(Path::new(&dir).join("onggi")),
+        Some(dir) if !root || user() => Ok(Path::new(&dir).join("onggi")),
         None if !root => Err(Error::new("find the state root", "XDG_RUNTIME_DIR is not set").hint("set it, or pass --root")),
         _ => Ok("/run/onggi".into()),
     }
@@ -75,19 +80,27 @@ impl Store {
     /// It is writable by others, or not ours: who can write there can make us kill and remove.
     pub fn open_or_make(root: Option<&Path>) -> Result<Self> {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
+        // In a user's own directory, which root of a user namespace may have too.
+        let sticky = !nix::unistd::geteuid().is_root() || root.is_none() && path != Path::new("/run/onggi");
+        let refused = |e: Error| match e.errno() {
+            Some(crate::error::Errno(libc::EACCES | libc::EPERM | libc::EROFS)) => {
+                e.hint("set XDG_RUNTIME_DIR to a directory of the user's, or pass --root")
+            }
+            _ => e,
+        };
         let step = || format!("make the state root {}", path.display());
         let uid = nix::unistd::geteuid();
         let dir = match open_dir(&path) {
             Err(Errno::ENOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
-                let mode = if uid.is_root() { 0o700 } else { 0o1700 };
+                let mode = if sticky { 0o1700 } else { 0o700 };
                 if let Some(parent) = path.parent() {
-                    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).step("mkdir", step)?;
+                    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(parent).step("mkdir", step).map_err(refused)?;
                 }
                 match nix::unistd::mkdir(&path, Mode::from_bits_truncate(mode)) {
                     // Another command was quicker.
                     Ok(()) | Err(Errno::EEXIST) => {}
-                    Err(e) => return Err(Error::sys(step(), "mkdir", e.into())),
+                    Err(e) => return Err(refused(Error::sys(step(), "mkdir", e.into()))),
                 }
                 open_dir(&path).step("open", step)?
             }
@@ -195,6 +208,11 @@ impl Entry {
         &self.id
     }
 
+    /// The path of its directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its directory, to make sockets and files in.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
@@ -290,6 +308,18 @@ impl Entry {
         self.read(CONFIG)
     }
 
+    /// Keeps the compiled seccomp filter, for `exec`.
+    pub fn write_filter(&self, bytes: &[u8]) -> Result<()> {
+        self.write_new(SECCOMP, &[bytes, &record::checksum(bytes).to_ne_bytes()].concat())
+    }
+
+    /// The kept filter. `None` when there is none, or it is damaged: it can be made again.
+    pub fn filter(&self) -> Option<Vec<u8>> {
+        let mut bytes = self.read(SECCOMP).ok()?;
+        let sum = bytes.split_off(bytes.len().checked_sub(8)?);
+        (sum == record::checksum(&bytes).to_ne_bytes()).then_some(bytes)
+    }
+
     /// Writes the state beside the one that counts.
     pub fn prepare_state(&self, record: &Record) -> Result<()> {
         self.write_new(STATE_NEW, &record.to_bytes())
@@ -310,6 +340,13 @@ impl Entry {
             Err(e) => Err(e),
             Ok(bytes) => Record::from_bytes(&bytes).map(Some).map_err(|e| e.context(&self.step("read", STATE))),
         }
+    }
+
+    /// What the state will be, while a command is making the container: it holds the lock then. What one that was killed
+    /// has left is no container.
+    pub fn creating(&self) -> Option<Record> {
+        lock(self.dir.as_fd(), libc::LOCK_SH | libc::LOCK_NB).err()?;
+        Record::from_bytes(&self.read(STATE_NEW).ok()?).ok()
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {

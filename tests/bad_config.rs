@@ -38,7 +38,7 @@ fn each_fault_is_found_where_it_is() {
             Err(e) => assert_eq!(e.to_string().lines().count(), 1, "{name}: {e}"),
         }
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join(".."));
 }
 
 #[test]
@@ -55,6 +55,6 @@ fn every_file_is_in_the_index() {
 
 #[test]
 fn a_bundle_without_configuration() {
-    let e = Bundle::load(&Path::new(DIR).join("..")).unwrap_err();
+    let e = Bundle::load(&Path::new(DIR).join(".."), None).unwrap_err();
     assert_eq!(e.to_string(), "JSON specification file config.json not found");
 }

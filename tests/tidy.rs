@@ -16,7 +16,7 @@ const TABLES: [&str; 1] = ["seccomp/syscalls.rs"];
 const FLOORS: [&[&str]; 7] = [
     &["error", "log", "sys"],
     &["config"],
-    &["cgroup", "console", "hooks", "host", "idmap", "network", "rdt", "seal", "seccomp", "store"],
+    &["cgroup", "console", "criu", "hooks", "host", "idmap", "network", "rdt", "seal", "seccomp", "store"],
     &["plan"],
     &["sandbox"],
     &["commands"],
@@ -203,7 +203,7 @@ fn every_file_says_what_it_is() {
 
 #[test]
 fn every_command_has_a_man_page() {
-    let verbs = onggi::cli::definition::VERBS.iter().filter(|verb| verb.is_ready());
+    let verbs = onggi::cli::definition::VERBS.iter();
     let missing: Vec<_> =
         verbs.map(|verb| format!("man/onggi-{}.8", verb.name)).filter(|page| !Path::new(ROOT).join(page).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}: make man");

@@ -96,7 +96,7 @@ fn podman_config() -> String {
     }
     format!(
         "[containers]\n{containers}[engine]\ncgroup_manager = \"{driver}\"\nevents_logger = \"file\"\nruntime = \"{name}\"\n\
-         runtime_supports_json = [\"{name}\"]\n[engine.runtimes]\n{name} = [\"{path}\"]\n"
+         runtime_supports_json = [\"{name}\"]\nruntime_supports_nocgroup = [\"crun\", \"onggi\"]\n[engine.runtimes]\n{name} = [\"{path}\"]\n"
     )
 }
 

@@ -117,7 +117,9 @@ fn processes(lines: &mut BTreeSet<String>) {
     for entry in fs::read_dir("/proc").expect("list the processes").flatten() {
         // Kernel threads have no program, and come and go.
         let Ok(program) = fs::read_link(entry.path().join("exe")) else { continue };
-        *count.entry(program.display().to_string()).or_default() += 1;
+        // Built anew meanwhile, it is still the same.
+        let name = program.display().to_string().trim_end_matches(" (deleted)").to_owned();
+        *count.entry(name).or_default() += 1;
         if let Ok(meta) = fs::metadata(entry.path().join("ns/net")) {
             networks.insert(meta.ino());
         }

@@ -27,10 +27,12 @@ mod strip;
 mod system;
 
 mod buildah;
+mod callers;
 mod containerd;
 mod cri;
 mod docker;
 mod podman;
+mod rootless;
 
 use std::process::ExitCode;
 
@@ -39,7 +41,15 @@ fn main() -> ExitCode {
     if name.rsplit('/').next() == Some("strip") {
         return strip::main();
     }
-    let cases = [containerd::cases(), cri::cases(), docker::cases(), podman::cases(), buildah::cases()];
+    let cases = [
+        containerd::cases(),
+        cri::cases(),
+        docker::cases(),
+        podman::cases(),
+        rootless::cases(),
+        buildah::cases(),
+        callers::cases(),
+    ];
     let mut arguments = libtest_mimic::Arguments::from_args();
     if arguments.list && arguments.format.is_none() {
         cases.iter().flatten().for_each(|case| println!("{case}"));

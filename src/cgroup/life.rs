@@ -89,6 +89,22 @@ impl Cgroup {
         }
     }
 
+    /// Kills all and removes it, waiting up to `limit`. Killed again while it waits: an exec may have put one more in.
+    pub fn end(&self, limit: Duration) -> Result<()> {
+        const ROUND: Duration = Duration::from_millis(200);
+        let end = Instant::now() + limit;
+        loop {
+            self.kill()?;
+            let left = end.saturating_duration_since(Instant::now());
+            match self.remove(left.min(ROUND)) {
+                Err(e) if left <= ROUND => return Err(e),
+                Err(e) if e.errno().is_some() => return Err(e),
+                Err(_) => {}
+                Ok(()) => return Ok(()),
+            }
+        }
+    }
+
     /// Rounds of kill(2), until a round finds none: a process that forks is met again.
     fn kill_each(&self) -> Result<()> {
         for _ in 0..100 {

@@ -16,11 +16,13 @@ mod setup;
 mod statistics;
 pub mod systemd;
 mod tree;
+mod watch;
 
 pub use delegation::{Delegation, Denied};
 pub use hierarchy::Hierarchy;
 pub use setup::{Driver, Rights, Setup};
-pub use statistics::{Statistics, Watch};
+pub use statistics::Statistics;
+pub use watch::Watch;
 
 use crate::config::Memory;
 use crate::error::{Context, Error, Result};

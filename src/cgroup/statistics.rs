@@ -6,13 +6,10 @@
 use super::{Cgroup, files, tree};
 use crate::error::{Context, Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// `data` of a `stats` event.
 #[derive(Debug, Default, Serialize)]
@@ -23,6 +20,11 @@ pub struct Statistics {
     pids: Pids,
     blkio: Blkio,
     hugetlb: BTreeMap<String, Hugetlb>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rdma: Option<Rdma>,
+    /// By resource.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    misc: BTreeMap<String, Misc>,
     /// Not of the cgroup: whoever knows the container's resctrl groups puts theirs here.
     pub intel_rdt: serde_json::Map<String, serde_json::Value>,
     network_interfaces: Option<()>,
@@ -129,6 +131,27 @@ struct Hugetlb {
     failcnt: u64,
 }
 
+#[derive(Debug, Default, Serialize, PartialEq, Eq)]
+struct Rdma {
+    rdma_limit: Vec<RdmaEntry>,
+    rdma_current: Vec<RdmaEntry>,
+}
+
+/// Without a limit, the largest number.
+#[derive(Debug, Default, Serialize, PartialEq, Eq)]
+struct RdmaEntry {
+    device: String,
+    hca_handles: u32,
+    hca_objects: u32,
+}
+
+#[derive(Debug, Default, Serialize, PartialEq, Eq)]
+struct Misc {
+    usage: u64,
+    /// How often the limit was in the way.
+    events: u64,
+}
+
 /// Documentation/accounting/psi.rst.
 #[derive(Debug, Default, Serialize, PartialEq)]
 struct Pressure {
@@ -168,6 +191,8 @@ impl Cgroup {
             },
             blkio: self.blkio()?,
             hugetlb,
+            rdma: self.rdma()?,
+            misc: self.misc()?,
             ..Statistics::default()
         })
     }
@@ -272,6 +297,24 @@ impl Cgroup {
         Ok(Hugetlb { usage: self.number(&format!("hugetlb.{size}.current"))?.unwrap_or(0), max: 0, failcnt: max })
     }
 
+    fn rdma(&self) -> Result<Option<Rdma>> {
+        let (limit, current) = (self.text("rdma.max")?, self.text("rdma.current")?);
+        let lines = |text: &Option<String>| text.iter().flat_map(|t| t.lines()).filter_map(rdma_entry).collect::<Vec<_>>();
+        let rdma = Rdma { rdma_limit: lines(&limit), rdma_current: lines(&current) };
+        Ok(Some(rdma).filter(|r| *r != Rdma::default()))
+    }
+
+    fn misc(&self) -> Result<BTreeMap<String, Misc>> {
+        let mut all: BTreeMap<_, _> =
+            self.keyed("misc.current")?.into_iter().map(|(name, usage)| (name, Misc { usage, events: 0 })).collect();
+        for (key, events) in self.keyed("misc.events")? {
+            if let Some(misc) = key.strip_suffix(".max").and_then(|name| all.get_mut(name)) {
+                misc.events = events;
+            }
+        }
+        Ok(all)
+    }
+
     fn names(&self) -> Result<Vec<String>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = match nix::dir::Dir::openat(&self.dir, ".", flags, Mode::empty()) {
@@ -280,48 +323,6 @@ impl Cgroup {
         };
         let names = dir.iter().filter_map(|e| e.ok()?.file_name().to_str().ok().map(str::to_owned));
         Ok(names.collect())
-    }
-
-    /// Watches `memory.events`, whose every change the kernel announces.
-    pub fn watch_memory_events(&self) -> Result<Watch> {
-        match openat(&self.dir, "memory.events", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
-            Err(e) if tree::gone(e) => Ok(Watch(None)),
-            other => {
-                let watch = Watch(Some(other.step("openat", || self.file("watch", "memory.events"))?));
-                watch.rearm().step("pread", || self.file("watch", "memory.events")).map(|()| watch)
-            }
-        }
-    }
-}
-
-/// A watch on `memory.events`.
-#[derive(Debug)]
-pub struct Watch(Option<OwnedFd>);
-
-impl Watch {
-    /// Waits for a change, the end of the process behind `init`, or the time. True when the process has ended.
-    pub fn wait(&self, init: BorrowedFd<'_>, limit: Duration) -> nix::Result<bool> {
-        let mut fds = vec![PollFd::new(init, PollFlags::POLLIN)];
-        if let Some(file) = &self.0 {
-            fds.push(PollFd::new(std::os::fd::AsFd::as_fd(file), PollFlags::POLLPRI));
-        }
-        // Rounded up: else the rest of a millisecond would be waited for in a busy loop.
-        let limit = limit.saturating_add(Duration::from_millis(1));
-        let ended = match poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
-            Ok(_) => fds.first().is_none_or(|fd| fd.any().unwrap_or(true)),
-            Err(Errno::EINTR) => false,
-            Err(e) => return Err(e),
-        };
-        self.rearm().map(|()| ended)
-    }
-
-    /// The kernel announces what comes after the last read.
-    fn rearm(&self) -> nix::Result<()> {
-        let Some(file) = &self.0 else { return Ok(()) };
-        match nix::sys::uio::pread(file, &mut [0u8; 512], 0) {
-            Ok(_) | Err(Errno::ENODEV) => Ok(()),
-            Err(e) => Err(e),
-        }
     }
 }
 
@@ -375,6 +376,21 @@ fn device(line: &str, blkio: &mut Blkio) {
     }
 }
 
+/// A line `mlx4_0 hca_handle=2 hca_object=max`.
+fn rdma_entry(line: &str) -> Option<RdmaEntry> {
+    let mut words = line.split_ascii_whitespace();
+    let mut entry = RdmaEntry { device: words.next()?.to_owned(), ..RdmaEntry::default() };
+    for (key, value) in words.filter_map(|w| w.split_once('=')) {
+        let number = if value == "max" { u32::MAX } else { value.parse().ok()? };
+        match key {
+            "hca_handle" => entry.hca_handles = number,
+            "hca_object" => entry.hca_objects = number,
+            _ => {}
+        }
+    }
+    Some(entry)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -414,6 +430,10 @@ mod tests {
             ("cpuset.cpus.effective", "0-1,4\n"),
             ("hugetlb.2MB.current", "2097152\n"),
             ("hugetlb.2MB.rsvd.current", "0\n"),
+            ("rdma.max", "mlx4_0 hca_handle=2 hca_object=max\n"),
+            ("rdma.current", "mlx4_0 hca_handle=1 hca_object=20\n"),
+            ("misc.current", "res_a 3\nres_b 0\n"),
+            ("misc.events", "res_a.max 5\n"),
         ] {
             std::fs::write(top.path().join(name), text).unwrap();
         }
@@ -428,5 +448,11 @@ mod tests {
         assert_eq!(data["cpuset"]["cpus"], serde_json::json!([0, 1, 4]));
         assert_eq!(data["hugetlb"]["2MB"]["usage"], 2_097_152);
         assert_eq!(data["hugetlb"].as_object().unwrap().len(), 1);
+        let limit = serde_json::json!([{"device": "mlx4_0", "hca_handles": 2, "hca_objects": u32::MAX}]);
+        assert_eq!(data["rdma"]["rdma_limit"], limit);
+        assert_eq!(data["rdma"]["rdma_current"][0]["hca_objects"], 20);
+        assert_eq!(data["misc"]["res_a"], serde_json::json!({"usage": 3, "events": 5}));
+        let text = data.to_string();
+        assert!(!text.contains(":-"), "go-runc decodes into unsigned numbers: {text}");
     }
 }

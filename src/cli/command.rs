@@ -1,5 +1,6 @@
 //! What the command line says, in types. It is not how it is said: that is in [`super::definition`].
 
+use crate::criu::message::{CgroupMode, NetworkLock};
 use crate::log::{Format, Level};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -121,14 +122,16 @@ pub enum Command {
     },
     /// `update`.
     Update(UpdateArgs),
+    /// `checkpoint`.
+    Checkpoint(CheckpointArgs),
+    /// `restore`.
+    Restore(RestoreArgs),
     /// `features`.
     Features,
     /// `--version`.
     Version,
     /// `--help` in its forms: the text.
     Help(String),
-    /// A command of [`super::definition::NOT_YET`].
-    NotYet(&'static str),
 }
 
 /// `create`.
@@ -136,6 +139,8 @@ pub enum Command {
 pub struct CreateArgs {
     /// `--bundle`; `None` for the current directory.
     pub bundle: Option<PathBuf>,
+    /// `--config`: in the place of `config.json`, relative to the bundle.
+    pub config: Option<PathBuf>,
     /// `--console-socket`.
     pub console_socket: Option<PathBuf>,
     /// `--pidfd-socket`.
@@ -244,6 +249,77 @@ pub struct UpdateArgs {
     pub flags: serde_json::Value,
     /// `--l3-cache-schema` and `--mem-bw-schema`: members of `linux.intelRdt` and their values.
     pub rdt: Vec<(&'static str, String)>,
+}
+
+/// What `checkpoint` and `restore` share: how CRIU is to work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CriuArgs {
+    /// `--image-path`; `None` for `checkpoint` in the current directory.
+    pub image_path: Option<PathBuf>,
+    /// `--work-path`; `None` for the directory of the images.
+    pub work_path: Option<PathBuf>,
+    /// `--tcp-established`.
+    pub tcp_established: bool,
+    /// `--ext-unix-sk`.
+    pub ext_unix_sk: bool,
+    /// `--shell-job`.
+    pub shell_job: bool,
+    /// `--lazy-pages`.
+    pub lazy_pages: bool,
+    /// `--file-locks`.
+    pub file_locks: bool,
+    /// `--manage-cgroups-mode`.
+    pub cgroup_mode: Option<CgroupMode>,
+    /// `--empty-ns`, as `CLONE_NEW*`.
+    pub empty_ns: u64,
+    /// `--auto-dedup`.
+    pub auto_dedup: bool,
+    /// `--network-lock`.
+    pub network_lock: Option<NetworkLock>,
+}
+
+/// `checkpoint`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CheckpointArgs {
+    /// The container.
+    pub id: String,
+    /// What it shares with `restore`.
+    pub criu: CriuArgs,
+    /// `--parent-path`, relative to the directory of the images.
+    pub parent_path: Option<PathBuf>,
+    /// `--leave-running`.
+    pub leave_running: bool,
+    /// `--pre-dump`.
+    pub pre_dump: bool,
+    /// `--tcp-skip-in-flight`.
+    pub tcp_skip_in_flight: bool,
+    /// `--link-remap`.
+    pub link_remap: bool,
+    /// `--status-fd`.
+    pub status_fd: Option<i32>,
+    /// `--page-server`.
+    pub page_server: Option<(String, u16)>,
+}
+
+/// `restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RestoreArgs {
+    /// What it shares with `create`.
+    pub create: CreateArgs,
+    /// What it shares with `checkpoint`.
+    pub criu: CriuArgs,
+    /// `--detach`.
+    pub detach: bool,
+    /// `--keep`.
+    pub keep: bool,
+    /// `--no-subreaper`.
+    pub no_subreaper: bool,
+    /// `--tcp-close`.
+    pub tcp_close: bool,
+    /// `--lsm-profile`.
+    pub lsm_profile: Option<String>,
+    /// `--lsm-mount-context`.
+    pub lsm_mount_context: Option<String>,
 }
 
 /// `list --format`.

@@ -79,14 +79,20 @@ pub(super) fn exec(m: &ArgMatches, id: String) -> Result<ExecArgs> {
     })
 }
 
-/// `--cgroup`: in the one hierarchy of cgroup v2 a process is in one place for all controllers.
+/// `--cgroup [CONTROLLER[,CONTROLLER]:]PATH`: in the one hierarchy of cgroup v2 a process is in one place for all
+/// controllers, so a prefix is refused in runc's words.
 fn sub_cgroup(given: &[String]) -> Result<Option<String>> {
-    match given {
-        [] => Ok(None),
-        [one] if !one.contains(':') => Ok(Some(one.clone())),
-        [one] => Err(Error::new("--cgroup", format!("{one:?} names a controller, which is of cgroup v1"))
-            .hint("give a path below the container's cgroup")),
-        [..] => Err(Error::new("--cgroup", "given more than once: cgroup v2 has one place for all controllers")),
+    let bad =
+        |cause: String| Error::exact(cause).hint("cgroup v2 has one place for all controllers: give one path, without a prefix");
+    let prefixed = given.iter().find_map(|g| Some((g, g.split_once(':')?.0)));
+    match (given, prefixed) {
+        ([], _) => Ok(None),
+        ([one], None) => Ok(Some(one.clone())),
+        (_, Some((whole, prefix))) => Err(bad(match prefix.split(',').find(|c| c.is_empty()) {
+            Some(_) => format!("invalid --cgroup argument: {whole} (empty <controller> prefix)"),
+            None => format!("unknown controller {} in SubCgroupPaths", prefix.split(',').next().unwrap_or_default()),
+        })),
+        ([first, ..], None) => Err(bad(format!("invalid --cgroup argument: {first} (missing <controller>: prefix)"))),
     }
 }
 
@@ -253,8 +259,9 @@ mod tests {
             ("exec c", "process args cannot be empty"),
             ("exec --user root c ls", "--user"),
             ("exec -g 1:2 c ls", "--additional-gids"),
-            ("exec --cgroup cpu:x c ls", "cgroup v1"),
-            ("exec --cgroup x --cgroup y c ls", "more than once"),
+            ("exec --cgroup cpu,io:x c ls", "unknown controller cpu in SubCgroupPaths"),
+            ("exec --cgroup :x c ls", "invalid --cgroup argument: :x (empty <controller> prefix)"),
+            ("exec --cgroup x --cgroup y c ls", "invalid --cgroup argument: x (missing <controller>: prefix)"),
         ] {
             assert!(command(line).unwrap_err().to_string().contains(text), "{line}");
         }

@@ -97,10 +97,6 @@ pub const SIGNAL: &str = "signal";
 /// What follows the id, as the parser names it.
 pub const REST: &str = "rest";
 
-/// Commands that have their place in the table and not yet their work: refused by name, absent from help. The probe
-/// `checkpoint --help` of Podman and CRI-O takes success for "supported", so help must not exist before the work does.
-pub const NOT_YET: &[&str] = &["checkpoint", "restore"];
-
 /// Flags that stand before the command.
 pub const GLOBAL: &[Flag] = &[
     option("root", "DIR", "directory of container state [default: /run/onggi, or $XDG_RUNTIME_DIR/onggi without root]"),
@@ -115,6 +111,7 @@ pub const GLOBAL: &[Flag] = &[
 ];
 
 const BUNDLE: Flag = option("bundle", "DIR", "directory that holds config.json [default: .]").short('b');
+const CONFIG: Flag = option("config", "FILE", "read FILE in the place of config.json, relative to the bundle").short('f');
 const CONSOLE_SOCKET: Flag =
     option("console-socket", "PATH", "unix socket that is sent the master end of the container's terminal");
 const PIDFD_SOCKET: Flag = option("pidfd-socket", "PATH", "unix socket that is sent a pidfd of the container's first process");
@@ -126,6 +123,7 @@ const DETACH: Flag = switch("detach", "leave once the process runs").short('d');
 
 const MAKE: &[Flag] = &[
     BUNDLE,
+    CONFIG,
     CONSOLE_SOCKET,
     PIDFD_SOCKET,
     PID_FILE,
@@ -137,19 +135,20 @@ const MAKE: &[Flag] = &[
 const FORMAT_TABLE: Flag = option("format", "FORMAT", "table or json [default: table]").short('f');
 
 const CRIU: &[Flag] = &[
-    option("image-path", "DIR", "directory of the image files"),
-    option("work-path", "DIR", "directory of logs and temporary files"),
-    option("parent-path", "DIR", "directory of an earlier pre-dump, relative to the image"),
+    option("image-path", "DIR", "directory of the image files [default: ./checkpoint]"),
+    option("work-path", "DIR", "directory of CRIU's log and other work files [default: that of the images]"),
     switch("tcp-established", "allow open TCP connections"),
-    switch("ext-unix-sk", "allow external unix sockets"),
-    switch("shell-job", "allow a process whose terminal is outside"),
-    switch("lazy-pages", "restore memory on demand with userfaultfd"),
+    switch("ext-unix-sk", "allow unix sockets whose other end is outside"),
+    switch("shell-job", "allow a terminal that is outside"),
+    switch("lazy-pages", "leave memory to be fetched on demand, by criu lazy-pages"),
     switch("file-locks", "keep file locks"),
     option("manage-cgroups-mode", "MODE", "soft, full, strict or ignore [default: soft]"),
-    option("empty-ns", "NAMESPACE", "make the namespace without restoring what it holds").repeats(),
-    switch("auto-dedup", "drop pages from the image once they are restored"),
+    option("empty-ns", "NAMESPACE", "leave out what the namespace holds: network").repeats(),
+    switch("auto-dedup", "drop pages from an earlier image once they are saved or restored"),
     option("network-lock", "METHOD", "iptables, nftables or skip"),
 ];
+
+const PARENT_PATH: Flag = option("parent-path", "DIR", "images of an earlier pre-dump, relative to the image directory");
 
 const CREATE_DETAILS: &str = "Makes the container that DIR/config.json describes, up to the point before its program runs: namespaces, mounts, \
      cgroup and limits are in place, and the first process waits for `start`.\n\nThe container id is yours to choose: letters, digits and _ + . -, \
@@ -185,7 +184,7 @@ pub const VERBS: &[Verb] = &[
         name: "state",
         about: "print the state of a container as JSON",
         details: "The object is that of the OCI runtime specification with rootfs, created and owner added. The status is one of \
-             created, running, paused and stopped; a container that is still being made does not exist yet.",
+             creating, created, running, paused and stopped. Commands other than state and list know a container once it is created.",
         operands: Operands::Id,
         flags: &[],
     },
@@ -213,7 +212,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "list",
         about: "list the containers under the state root",
-        details: "A container that is being made, or whose state cannot be read, is shown as unreadable; it is left out of JSON.",
+        details: "A container whose state cannot be read is shown as unreadable; it is left out of JSON.",
         operands: Operands::None,
         flags: &[&[FORMAT_TABLE, switch("quiet", "ids only").short('q')]],
     },
@@ -235,7 +234,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "features",
         about: "print what this program supports as JSON",
-        details: "The object is the features structure of the OCI runtime specification. It does not depend on the host.",
+        details: "The object is the features structure of the OCI runtime specification. It does not depend on the host, but for the seccomp flags that the kernel supports.",
         operands: Operands::None,
         flags: &[],
     },
@@ -263,7 +262,7 @@ pub const VERBS: &[Verb] = &[
             switch("no-new-privs", "set no_new_privs"),
             option("cap", "CAP", "add a capability to the bounding, effective and permitted sets").short('c').repeats(),
             PRESERVE_FDS,
-            option("cgroup", "PATH", "sub-cgroup of the container's to run in").repeats(),
+            option("cgroup", "PATH", "sub-cgroup of the container's to run in, which must exist").repeats(),
             switch("ignore-paused", "allow a paused container"),
         ]],
     },
@@ -331,29 +330,36 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "checkpoint",
         about: "save a running container with CRIU",
-        details: "",
+        details: "The images, and the log dump.log, are for `restore`. The container ends, and is deleted with its state, unless \
+             --leave-running or --pre-dump says that it goes on. CRIU must be installed; the first of /etc/criu/onggi.conf and \
+             /etc/criu/runc.conf, or what the annotation org.criu.config names, may change what is asked of it.",
         operands: Operands::Id,
         flags: &[
             CRIU,
             &[
+                PARENT_PATH,
                 switch("leave-running", "go on after the checkpoint"),
                 switch("tcp-skip-in-flight", "skip TCP connections that are being made"),
-                switch("link-remap", "allow removed files that are still open"),
-                option("status-fd", "FD", "a NUL is written to FD once lazy pages are ready"),
+                switch("link-remap", "allow files that are open under a removed name"),
+                option("status-fd", "FD", "write a NUL to FD once the pages can be fetched (with --lazy-pages), and close it"),
                 option("page-server", "ADDRESS:PORT", "send the pages to a page server"),
-                switch("pre-dump", "dump the memory only and go on"),
+                switch("pre-dump", "save the memory only, and go on"),
             ],
         ],
     },
     Verb {
         name: "restore",
         about: "restore a container from a checkpoint",
-        details: "",
+        details: "The bundle must be as it was for the container that was saved: its mounts, devices and namespaces of others are \
+             taken from there, and so are limits and hooks (prestart, createRuntime, poststart). Without --detach the command \
+             waits for the container as `run` does. CRIU's log is restore.log.",
         operands: Operands::Id,
         flags: &[
             MAKE,
             CRIU,
             &[
+                // containerd's library sends it here too.
+                PARENT_PATH.hidden(),
                 DETACH,
                 NO_SUBREAPER,
                 switch("keep", "do not delete the container when it ends"),
@@ -371,11 +377,6 @@ pub fn verb(name: &str) -> Option<&'static Verb> {
 }
 
 impl Verb {
-    /// Whether its work is there.
-    pub fn is_ready(&self) -> bool {
-        !NOT_YET.contains(&self.name)
-    }
-
     /// All its flags.
     pub fn flags(&self) -> impl Iterator<Item = &'static Flag> + use<> {
         self.flags.iter().copied().flatten()
@@ -461,7 +462,7 @@ pub fn program(name: &'static str) -> Command {
                 .help("print name, commit and specification"),
         )
         .args(GLOBAL.iter().map(Flag::arg))
-        .subcommands(VERBS.iter().filter(|v| v.is_ready()).map(Verb::command))
+        .subcommands(VERBS.iter().map(Verb::command))
 }
 
 #[cfg(test)]
@@ -484,12 +485,5 @@ mod tests {
         assert_eq!((lines.len(), lines[0].len(), lines[3].len()), (6, 89, 0));
         assert_eq!((lines[4].len(), lines[5]), (104, "end"));
         assert_eq!(lines[..3].join(" "), line.trim_end());
-    }
-
-    #[test]
-    fn not_yet_names_commands_of_the_table() {
-        for name in NOT_YET {
-            assert!(verb(name).is_some(), "{name}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 mod argv;
 mod command;
 mod control;
+mod criu;
 pub mod definition;
 
 pub use command::*;
@@ -59,9 +60,6 @@ impl Line {
             return help(self.program, words.rest.first());
         }
         let verb = find(name)?;
-        if !verb.is_ready() {
-            return Ok(Command::NotYet(verb.name));
-        }
         match matches(self.program, verb, &words.rest)? {
             Ok(m) => typed(verb, &m),
             Err(help) => Ok(Command::Help(help)),
@@ -90,9 +88,6 @@ fn help(program_name: &'static str, of: Option<&OsString>) -> Result<Command> {
         return Ok(Command::Help(program(program_name).render_long_help().to_string()));
     };
     let verb = find(name)?;
-    if !verb.is_ready() {
-        return Ok(Command::NotYet(verb.name));
-    }
     Ok(Command::Help(verb.command().bin_name(format!("{program_name} {}", verb.name)).render_long_help().to_string()))
 }
 
@@ -187,6 +182,7 @@ fn typed(verb: &'static Verb, m: &ArgMatches) -> Result<Command> {
     let made = || -> Result<CreateArgs> {
         Ok(CreateArgs {
             bundle: path_of("bundle"),
+            config: path_of("config"),
             console_socket: path_of("console-socket"),
             pidfd_socket: path_of("pidfd-socket"),
             pid_file: path_of("pid-file"),
@@ -234,7 +230,9 @@ fn typed(verb: &'static Verb, m: &ArgMatches) -> Result<Command> {
         "resume" => Command::Resume { id: id()? },
         "events" => Command::Events { id: id()?, interval: control::interval(&text("interval"))?, stats: m.get_flag("stats") },
         "update" => Command::Update(control::update(m, id()?)?),
-        name => Command::NotYet(name),
+        "checkpoint" => Command::Checkpoint(criu::checkpoint(m, id()?)?),
+        "restore" => Command::Restore(criu::restore(m, made()?)?),
+        name => return Err(Error::new(name, "is in the table of commands and has no meaning")),
     })
 }
 
@@ -283,6 +281,7 @@ mod tests {
     fn create_with_everything() {
         let want = CreateArgs {
             bundle: Some("B".into()),
+            config: Some("C".into()),
             console_socket: Some("S".into()),
             pidfd_socket: Some("F".into()),
             pid_file: Some("P".into()),
@@ -291,7 +290,7 @@ mod tests {
             preserve_fds: 2,
             id: "a1".into(),
         };
-        let line = "create -b B --console-socket S --pidfd-socket=F --pid-file P --no-pivot --no-new-keyring --preserve-fds 2 --detach a1";
+        let line = "create -b B -f C --console-socket S --pidfd-socket=F --pid-file P --no-pivot --no-new-keyring --preserve-fds 2 --detach a1";
         assert_eq!(command(line).unwrap(), Command::Create(want));
     }
 
@@ -321,13 +320,6 @@ mod tests {
         assert_eq!(manager("--systemd-cgroup=false create a"), CgroupManager::Cgroupfs);
         assert_eq!(manager("--cgroup-manager=disabled create a"), CgroupManager::Disabled);
         assert!(command("--cgroup-manager podman create a").is_err());
-    }
-
-    #[test]
-    fn not_yet_is_refused_by_name_help_and_all() {
-        for line in ["checkpoint --help", "restore --lsm-mount-context", "help restore", "checkpoint a"] {
-            assert!(matches!(command(line).unwrap(), Command::NotYet(_)), "{line}");
-        }
     }
 
     #[test]

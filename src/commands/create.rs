@@ -2,18 +2,19 @@
 
 use super::pid_file;
 use super::unit::{self, Making};
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Setup};
 use crate::cli::{CreateArgs, Global};
 use crate::config::{Bundle, OCI_VERSION, OciState};
 use crate::console::{self, Console};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Stage};
 use crate::host::Host;
+use crate::log;
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
 use crate::seccomp::notify::{Listened, container_process_state};
 use crate::store::{Entry, Record, Store, init};
-use crate::sys::{clone, fs};
+use crate::sys::{clone, fs, process};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -64,7 +65,9 @@ impl Made {
             if let Some(path) = &self.pid_file {
                 pid_file::write(path, self.launched.pid)?;
             }
-            self.launched.go_on()
+            self.launched.go_on()?;
+            log::info(|| format!("container {} is made, its init is process {}", self.entry.id(), self.launched.pid));
+            Ok(())
         })();
         if done.is_err() {
             self.undo();
@@ -113,7 +116,7 @@ impl Half {
         check_preserved(preserve)?;
         // Whatever else the caller left open is not for the container (CVE-2024-21626).
         fs::cloexec_from(3 + preserve).step("close_range", || "close inherited descriptors at exec".into())?;
-        let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
+        let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")), args.config.as_deref())?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
         let mut host = Host::probe(&bundle.spec)?;
@@ -132,24 +135,18 @@ impl Half {
         };
         let plan = plan::compile(&bundle.spec, &request, &host)?;
         for warning in &plan.warnings {
-            crate::log::warn(warning);
+            log::warn(warning);
         }
-        let (master_socket, mut equipment) = equip(&console)?;
+        log_plan(&host, &plan);
+        let (master_socket, mut equipment) = equip(&plan, &console)?;
 
         self.entry = Some(Store::open_or_make(global.root.as_deref())?.create(&args.id)?);
         let entry = self.entry.as_ref().ok_or_else(crate::store::unknown)?;
         if let Some(unit) = plan.cgroup.as_ref().and_then(|setup| setup.unit.as_ref()) {
             self.unit = Some(Making::begin(entry, unit)?);
         } else if let Some(setup) = &plan.cgroup {
-            entry.name_cgroup(&setup.directory())?;
-            let cgroup = self.cgroup.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
-            cgroup.apply(&setup.writes)?;
-            if let Some(owner) = setup.owner {
-                cgroup.delegate(owner)?;
-            }
-            if setup.devices.is_some() {
-                cgroup.attach_devices(setup.devices.as_deref())?;
-            }
+            make_cgroup(entry, setup, &mut self.cgroup)?;
+            log::debug(|| format!("made the cgroup {}", setup.directory().display()));
         }
         if how.wait {
             equipment.fifos = Some(entry.make_fifos()?);
@@ -170,11 +167,16 @@ impl Half {
         record.pid = launched.pid;
         // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
         crate::rdt::add(&record.rdt, launched.pid)?;
+        log::debug(|| format!("cloned process {}", launched.pid));
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
         // While the child works.
         entry.prepare_state(&record)?;
+        let filter = launched.plan().steps.iter().find_map(|s| if let Action::Seccomp(f) = &s.action { Some(f) } else { None });
+        if let Some(filter) = filter {
+            entry.write_filter(&crate::seccomp::stored::bytes(filter))?;
+        }
         if launched.pauses_at(Pause::Mounted) {
             launched.reach(Pause::Mounted)?;
             if let Err(e) = runtime_hooks(&bundle, launched, &args.id) {
@@ -182,6 +184,7 @@ impl Half {
                 return Err(e);
             }
             launched.go_on()?;
+            log::debug(|| "ran the hooks before the pivot".into());
         }
         hand_over_listener(&bundle, launched, &args.id, launched.pid, "creating")?;
         if let Err(e) = launched.reach(Pause::Created) {
@@ -190,6 +193,7 @@ impl Half {
             }
             return Err(e);
         }
+        log::debug(|| "init is ready, and has what it was to have".into());
         let init = launched.pidfd.as_fd();
         let master = master_socket.map(|s| console::receive_master(s.as_fd(), init, 10_000)).transpose()?;
         if let Some(master) = &master {
@@ -228,6 +232,20 @@ impl Half {
     }
 }
 
+/// Names the cgroup, makes it, and sets its limits. `made` has it as soon as it is there.
+pub(super) fn make_cgroup(entry: &Entry, setup: &Setup, made: &mut Option<Cgroup>) -> Result<()> {
+    entry.name_cgroup(&setup.directory())?;
+    let cgroup = made.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
+    cgroup.apply(&setup.writes)?;
+    if let Some(owner) = setup.owner {
+        cgroup.delegate(owner)?;
+    }
+    if setup.devices.is_some() {
+        cgroup.attach_devices(setup.devices.as_deref())?;
+    }
+    Ok(())
+}
+
 /// Runs the poststop hooks; their failures are warnings (runtime.md, Lifecycle, step 13).
 pub fn poststop(bundle: &Bundle, id: &str) {
     let Some(list) = bundle.spec.hooks.as_ref() else { return };
@@ -235,26 +253,31 @@ pub fn poststop(bundle: &Bundle, id: &str) {
         Ok(output) => {
             let state = state_json(bundle, id, "stopped", 0);
             for e in hooks::run_all(Stage::Poststop, Stage::Poststop.of(list), &state, &bundle.dir, &output) {
-                crate::log::warn(&e.to_string());
+                log::warn(&e.to_string());
             }
         }
-        Err(e) => crate::log::warn(&e.to_string()),
+        Err(e) => log::warn(&e.to_string()),
     }
 }
 
 /// Ends what was begun. Each part is tried whatever became of the others; `delete --force` finds what is left.
 fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Making>, entry: Option<&Entry>) {
-    let warn = |what: Result<()>| {
-        if let Err(e) = what {
-            crate::log::warn(&format!("after a failure: {e}"));
-        }
-    };
     if let Some(launched) = launched {
         launched.kill();
     }
+    remove(cgroup, unit, entry);
+}
+
+/// Ends what is in the cgroup or the unit, removes that, and then the state.
+pub(super) fn remove(cgroup: Option<&Cgroup>, unit: Option<&Making>, entry: Option<&Entry>) {
+    let warn = |what: Result<()>| {
+        if let Err(e) = what {
+            log::warn(&format!("after a failure: {e}"));
+        }
+    };
     let mut clean = true;
     if let Some(cgroup) = cgroup {
-        let removed = cgroup.kill().and_then(|()| cgroup.remove(EMPTY));
+        let removed = cgroup.end(EMPTY);
         clean = removed.is_ok();
         warn(removed);
     }
@@ -274,7 +297,7 @@ fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Maki
     }
 }
 
-fn state_json(bundle: &Bundle, id: &str, status: &str, pid: i32) -> Vec<u8> {
+pub(super) fn state_json(bundle: &Bundle, id: &str, status: &str, pid: i32) -> Vec<u8> {
     let dir = bundle.dir.to_string_lossy();
     OciState { oci_version: OCI_VERSION, id, status, pid, bundle: &dir, annotations: &bundle.spec.annotations }.to_json()
 }
@@ -285,9 +308,14 @@ fn runtime_hooks(bundle: &Bundle, launched: &Launched, id: &str) -> Result<()> {
     if !devices.is_empty() {
         crate::network::move_devices(devices, launched.network_namespace()?.as_fd())?;
     }
+    creating_hooks(bundle, id, launched.pid)
+}
+
+/// `prestart` and `createRuntime` hooks.
+pub(super) fn creating_hooks(bundle: &Bundle, id: &str, pid: i32) -> Result<()> {
     let Some(list) = &bundle.spec.hooks else { return Ok(()) };
     let output = hooks::Output::open(&bundle.spec.annotations)?;
-    let state = state_json(bundle, id, "creating", launched.pid);
+    let state = state_json(bundle, id, "creating", pid);
     for stage in [Stage::Prestart, Stage::CreateRuntime] {
         hooks::run(stage, stage.of(list), &state, &bundle.dir, &output)?;
     }
@@ -327,8 +355,19 @@ pub(super) fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str,
         .map_err(at)
 }
 
-/// Where the terminal's master goes; in the foreground, to the first value.
-pub(super) fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
+/// What the host decided, and what will be done: the lines of `onggi plan`.
+pub(super) fn log_plan(host: &Host, plan: &Plan) {
+    log::debug(|| format!("host: {host:?}"));
+    if log::enabled(log::Level::Debug) {
+        plan.lines().iter().for_each(|line| log::debug(|| format!("plan: {line}")));
+    }
+}
+
+/// Room for descriptors, and where the terminal's master goes; in the foreground, to the first value.
+pub(super) fn equip(plan: &Plan, console: &Console) -> Result<(Option<OwnedFd>, Equipment<'static>)> {
+    if plan.raise_open_files {
+        process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
+    }
     let mut equipment = Equipment::default();
     let ours = match console {
         Console::Inherit => None,
@@ -347,12 +386,12 @@ pub(super) fn equip(console: &Console) -> Result<(Option<OwnedFd>, Equipment<'st
     Ok((ours, equipment))
 }
 
-fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
+pub(super) fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
     let mut record = Record::new(id);
     record.boot_id = init::boot_id()?;
     record.bundle.clone_from(&bundle.dir);
     record.rootfs = bundle.rootfs();
-    record.created = crate::log::rfc3339(SystemTime::now());
+    record.created = log::rfc3339(SystemTime::now());
     record.owner = host.uid;
     record.oci_version.clone_from(&bundle.spec.oci_version);
     record.annotations.clone_from(&bundle.spec.annotations);

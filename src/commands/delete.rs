@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 /// `delete`.
 pub fn delete(global: &Global, args: DeleteArgs) -> Result<u8> {
     if args.regex {
-        return Err(Error::new("delete --regex", "this version does not have the flag"));
+        return Err(Error::new("delete --regex", "not supported").hint("name one container; `onggi list --quiet` has the ids"));
     }
     let found = match Store::open(global.root.as_deref())? {
         Some(store) => store.entry(&args.id),
@@ -40,6 +40,7 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
     };
     if let Some(record) = &record {
         let (status, init) = status::of(&entry, record)?;
+        crate::log::debug(|| format!("container {} is {status}", entry.id()));
         // One that was never started goes without force, as with runc: containerd's shim deletes such tasks so.
         if !force && matches!(status, Status::Running | Status::Paused) {
             return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
@@ -56,7 +57,9 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
             Err(e) => crate::log::warn(&format!("poststop hooks: {e}")),
         }
     }
-    entry.remove()
+    entry.remove()?;
+    crate::log::info(|| format!("container {} is deleted", entry.id()));
+    Ok(())
 }
 
 /// Kills init and waits until it is gone. A zombie counts as gone: reaping it is its parent's.
@@ -90,6 +93,7 @@ fn remove_cgroup(entry: &Entry, record: Option<&Record>, force: bool) -> Result<
         return unit::end(&Registered::parse(&unit)?, cgroup.as_ref());
     }
     let Some(cgroup) = cgroup else { return Ok(()) };
-    cgroup.kill()?;
-    cgroup.remove(EMPTY)
+    cgroup.end(EMPTY)?;
+    crate::log::debug(|| format!("removed the cgroup {}", cgroup.path().display()));
+    Ok(())
 }

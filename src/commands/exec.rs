@@ -29,7 +29,8 @@ pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
 }
 
 fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
-    // Not locked: a probe must not wait for another command's work, nor the other for a probe.
+    // Not locked: a probe must not wait for another command's work, nor the other for a probe. A delete that comes in between
+    // kills in rounds until nobody is left; what is cloned after that finds no cgroup.
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
     let (status, init) = status::of(&entry, &record)?;
@@ -49,16 +50,24 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
 
     // A user's cgroups can be entered by file from within the user's part of the tree alone.
     let by_systemd = unit::stored(&record)?.filter(|unit| unit.instance == Instance::User);
-    let (keyring, preserve, placed) = (record.keyring, args.preserve_fds, by_systemd.is_some());
-    let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring, preserve, placed };
+    let filter = entry.filter();
+    let request = ExecRequest {
+        id: &args.id,
+        differ: differ(record.pid)?,
+        keyring: record.keyring,
+        preserve: args.preserve_fds,
+        placed: by_systemd.is_some(),
+        filter: filter.as_deref(),
+    };
     let start = |e: Error| e.context("unable to start container process");
     let host = Host::probe_for(&bundle.spec, Some(&process))?;
     let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
+    super::create::log_plan(&host, &plan);
     let cgroup = cgroup(&record, args.cgroup.as_deref())?;
-    let (master, mut equipment) = equip(&console)?;
+    let (master, mut equipment) = equip(&plan, &console)?;
     let fallback = || init_cgroup(record.pid);
     equipment.cgroup = cgroup.as_ref();
     equipment.fallback = if args.cgroup.is_none() { Some(&fallback) } else { None };
@@ -74,6 +83,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let block = || supervise::block_signals().map(Some);
     let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
     let launched = sandbox::launch(plan, equipment).map_err(start)?;
+    crate::log::debug(|| format!("cloned process {}", launched.pid));
     let master = match settle(&launched, &bundle, args, &record, status, master) {
         Ok(master) => master,
         Err(e) => {

@@ -1,10 +1,12 @@
-//! `features`: what this program supports, whatever the host (OCI runtime spec 1.3.0, features.md). Engines decide by it
-//! whether they may use idmapped mounts, recursive read-only mounts and user namespaces. It tells only what is there.
+//! `features`: what this program supports, whatever the host (OCI runtime spec 1.3.0, features.md); only the seccomp flags
+//! are also asked of the kernel (features-linux.md, supportedFlags). Engines decide by it whether they may use idmapped mounts,
+//! recursive read-only mounts and user namespaces. It tells only what is there.
 
 use crate::config::OCI_VERSION;
 use crate::config::options::KNOWN as MOUNT_OPTIONS;
 use crate::error::{Error, Result};
 use crate::seccomp::{ACTIONS, ARCHS, FLAGS, OPERATORS};
+use crate::sys::seccomp::flag_known;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -117,7 +119,11 @@ fn supported() -> Features {
                 operators: &OPERATORS,
                 archs: ARCHS.iter().map(|arch| arch.name).collect(),
                 known_flags: FLAGS.iter().map(|(name, _)| *name).collect(),
-                supported_flags: FLAGS.iter().map(|(name, _)| *name).collect(),
+                supported_flags: FLAGS
+                    .iter()
+                    .filter(|(_, flag)| *flag == 0 || flag_known(*flag))
+                    .map(|(name, _)| *name)
+                    .collect(),
             },
             apparmor: Enabled { enabled: true },
             selinux: Enabled { enabled: true },
@@ -126,7 +132,12 @@ fn supported() -> Features {
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             net_devices: Enabled { enabled: true },
         },
-        annotations: BTreeMap::from([("io.github.onggi.commit", commit), ("io.github.onggi.version", env!("CARGO_PKG_VERSION"))]),
+        annotations: BTreeMap::from([
+            ("io.github.onggi.commit", commit),
+            ("io.github.onggi.version", env!("CARGO_PKG_VERSION")),
+            // The name that runc has for it.
+            ("org.opencontainers.runc.checkpoint.enabled", "true"),
+        ]),
         potentially_unsafe_config_annotations: UNSAFE_ANNOTATIONS,
     }
 }

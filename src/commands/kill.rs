@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 /// `kill`.
 pub fn kill(global: &Global, args: KillArgs) -> Result<u8> {
     if args.regex {
-        return Err(Error::new("kill --regex", "this version does not have the flag"));
+        return Err(Error::new("kill --regex", "not supported").hint("name one container; `onggi list --quiet` has the ids"));
     }
     let signal = values::signal(&args.signal)?;
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;

@@ -20,8 +20,13 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
                 let status = status::of(&entry, &record);
                 Row { id, owner: owner(record.owner), state: status.map(|(s, _)| s).ok(), record: Some(record) }
             }
-            // Being made, cut short, or damaged.
-            Ok(None) | Err(_) => Row { id, owner: String::new(), state: None, record: None },
+            Ok(None) => {
+                let record = entry.creating();
+                let state = record.as_ref().map(|_| status::Status::Creating);
+                Row { id, owner: record.as_ref().map(|r| owner(r.owner)).unwrap_or_default(), state, record }
+            }
+            // Damaged.
+            Err(_) => Row { id, owner: String::new(), state: None, record: None },
         };
         rows.push(row);
     }

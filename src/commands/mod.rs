@@ -1,5 +1,6 @@
 //! One file a command: load, check, call down, print. Nothing here decides what a configuration means.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -12,6 +13,7 @@ mod pid_file;
 mod plan;
 mod ps;
 mod rdt;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -43,10 +45,11 @@ pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
         Command::Resume { id } => pause::resume(global, &id),
         Command::Events { id, interval, stats } => events::events(global, &id, interval, stats),
         Command::Update(args) => update::update(global, &args),
+        Command::Checkpoint(args) => checkpoint::checkpoint(global, &args),
+        Command::Restore(args) => restore::restore(global, &args),
         Command::Features => features::features(),
         Command::Version => print(&version::text(program)),
         Command::Help(text) => print(&text),
-        Command::NotYet(name) => Err(Error::new(name, "this version does not have the command")),
     }
 }
 

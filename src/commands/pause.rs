@@ -1,4 +1,7 @@
 //! `pause` and `resume`: the container's cgroup frozen and thawed.
+//!
+//! Not locked: both are one write that the kernel orders and that may be made twice, and a pause that waits for a process in
+//! uninterruptible sleep must not keep a `delete --force` waiting, which ends the wait by killing.
 
 use super::status::{self, Status};
 use crate::cgroup::Cgroup;
@@ -15,7 +18,7 @@ pub fn pause(global: &Global, id: &str) -> Result<u8> {
     let (record, status) = look(global, id)?;
     match status {
         Status::Created | Status::Running => cgroup(&record)?.freeze(LIMIT).map(|()| 0),
-        Status::Paused | Status::Stopped => Err(Error::exact("container not running")),
+        Status::Creating | Status::Paused | Status::Stopped => Err(Error::exact("container not running")),
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// `plan`.
 pub fn plan(global: &Global, bundle: Option<&Path>, json: bool) -> Result<u8> {
-    let bundle = Bundle::load(bundle.unwrap_or(Path::new(".")))?;
+    let bundle = Bundle::load(bundle.unwrap_or(Path::new(".")), None)?;
     let request = Request {
         id: "ID",
         bundle: &bundle.dir,

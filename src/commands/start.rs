@@ -23,6 +23,7 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
         (Status::Created, Some(init)) => init,
         (Status::Stopped, _) | (_, None) => return Err(Error::exact("cannot start a container that has stopped")),
         (Status::Paused, _) => return Err(Error::exact("cannot start a paused container")),
+        (Status::Creating, _) => return Err(unknown()),
         (Status::Running, _) => return Err(Error::exact("cannot start an already running container")),
     };
     // Opened before init is told to go on: nothing that it says is lost.

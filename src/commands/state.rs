@@ -45,9 +45,20 @@ impl<'a> Document<'a> {
 /// `state`.
 pub fn state(global: &Global, id: &str) -> Result<u8> {
     let entry: Entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(id)?;
-    let record = entry.state()?.ok_or_else(unknown)?;
-    let (status, _) = status::of(&entry, &record)?;
+    let (record, status) = look(&entry)?;
     let mut text = serde_json::to_string_pretty(&Document::new(&record, status, String::new())).unwrap_or_default();
     text.push('\n');
     super::print(&text)
+}
+
+fn look(entry: &Entry) -> Result<(Record, Status)> {
+    let known = |record: Record| status::of(entry, &record).map(|(status, _)| (record, status));
+    if let Some(record) = entry.state()? {
+        return known(record);
+    }
+    match entry.creating() {
+        Some(record) => Ok((record, Status::Creating)),
+        // It may have been finished between the two looks.
+        None => known(entry.state()?.ok_or_else(unknown)?),
+    }
 }

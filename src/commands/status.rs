@@ -10,6 +10,8 @@ use std::os::fd::OwnedFd;
 /// `status` of the state document, with runc's `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// It is being made; only `state` and `list` know it yet.
+    Creating,
     /// Its program has not been started.
     Created,
     /// Its program runs.
@@ -23,6 +25,7 @@ pub enum Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",

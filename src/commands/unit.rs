@@ -7,7 +7,7 @@ use crate::cgroup::{Cgroup, Driver, Hierarchy, Setup};
 use crate::cli::CgroupManager;
 use crate::error::{Errno, Error, Result};
 use crate::store::{Entry, Record};
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 
 /// What the flag means for this caller.
@@ -24,24 +24,29 @@ pub struct Making {
     systemd: RefCell<Systemd>,
     /// Where it is to be found.
     pub registered: Registered,
+    /// It was asked for: from then on what has the name is ours.
+    ours: Cell<bool>,
     /// Its directory, once it is there.
     pub cgroup: OnceCell<Cgroup>,
 }
 
 impl Making {
-    /// Connects to systemd, and names the unit on disk before it is made.
+    /// Connects to systemd, sees that the name is free, and names the unit on disk before it is made.
     pub fn begin(entry: &Entry, unit: &Unit) -> Result<Self> {
-        let systemd = Systemd::connect(unit.instance)?;
+        let mut systemd = Systemd::connect(unit.instance)?;
+        systemd.claim(&unit.name.unit)?;
         let registered = systemd.register(&unit.name.unit);
         entry.name_unit(&registered.to_string())?;
-        Ok(Self { systemd: RefCell::new(systemd), registered, cgroup: OnceCell::new() })
+        Ok(Self { systemd: RefCell::new(systemd), registered, ours: Cell::new(false), cgroup: OnceCell::new() })
     }
 
     /// Makes the unit with the container's waiting process in it, and sets there what systemd cannot.
     pub fn place(&self, entry: &Entry, setup: &Setup, pid: i32) -> Result<()> {
         let Some(unit) = &setup.unit else { return Ok(()) };
         let mut systemd = self.systemd.borrow_mut();
-        systemd.start(unit, number(pid)?)?;
+        let job = systemd.start(unit, number(pid)?)?;
+        self.ours.set(true);
+        systemd.finish(&unit.name.unit, &job)?;
         let below = if unit.name.is_slice() {
             systemd.root()?.join(unit.name.path()?)
         } else {
@@ -83,7 +88,7 @@ impl Making {
 
     /// Ends the unit again.
     pub fn undo(&self) -> Result<()> {
-        end(&self.registered, self.cgroup.get())
+        if self.ours.get() { end(&self.registered, self.cgroup.get()) } else { Ok(()) }
     }
 }
 

@@ -30,14 +30,14 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Reads `config.json` in `dir`.
+    /// Reads `config.json` in `dir`, or `file`, relative to it.
     ///
     /// # Errors
-    /// `JSON specification file config.json not found`, word for word as runc says it; a file that cannot be read, is not
+    /// `JSON specification file config.json not found`, word for word as runc says it (with the name of `file`); a file that cannot be read, is not
     /// a regular file or is larger than [`MAX_BYTES`]; and those of [`Spec::parse`].
-    pub fn load(dir: &Path) -> Result<Self> {
+    pub fn load(dir: &Path, file: Option<&Path>) -> Result<Self> {
         let dir = fs::canonicalize(dir).step("realpath", || format!("open bundle {}", dir.display()))?;
-        let raw = read(&dir.join("config.json"))?;
+        let raw = read(&dir, file.unwrap_or(Path::new("config.json")))?;
         let spec = Spec::parse(&raw)?;
         Ok(Self { dir, spec, raw })
     }
@@ -78,11 +78,12 @@ impl Resources {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+fn read(dir: &Path, name: &Path) -> Result<Vec<u8>> {
+    let path = &dir.join(name);
     // Not to hang on a FIFO in the place of the file.
     let file = match OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => {
-            return Err(Error::exact("JSON specification file config.json not found"));
+            return Err(Error::exact(format!("JSON specification file {} not found", name.display())));
         }
         opened => opened.step("openat", || format!("open {}", path.display()))?,
     };
@@ -209,16 +210,16 @@ mod tests {
     #[test]
     fn a_bundle_is_read_from_its_directory() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Bundle::load(dir.path()).unwrap_err().to_string(), "JSON specification file config.json not found");
-        assert!(Bundle::load(&dir.path().join("x")).unwrap_err().to_string().ends_with("no such file or directory"));
+        assert_eq!(Bundle::load(dir.path(), None).unwrap_err().to_string(), "JSON specification file config.json not found");
+        assert!(Bundle::load(&dir.path().join("x"), None).unwrap_err().to_string().ends_with("no such file or directory"));
         fs::write(dir.path().join("config.json"), br#"{"ociVersion":"1.0.0","root":{"path":"rootfs"}}"#).unwrap();
-        let b = Bundle::load(dir.path()).unwrap();
+        let b = Bundle::load(dir.path(), None).unwrap();
         assert_eq!(b.dir, dir.path().canonicalize().unwrap());
         assert_eq!(b.rootfs(), b.dir.join("rootfs"));
         assert_eq!(b.raw, br#"{"ociVersion":"1.0.0","root":{"path":"rootfs"}}"#);
         fs::remove_file(dir.path().join("config.json")).unwrap();
         fs::create_dir(dir.path().join("config.json")).unwrap();
-        assert!(Bundle::load(dir.path()).unwrap_err().to_string().ends_with("not a regular file"));
+        assert!(Bundle::load(dir.path(), None).unwrap_err().to_string().ends_with("not a regular file"));
     }
 
     #[test]
@@ -226,6 +227,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = fs::File::create(dir.path().join("config.json")).unwrap();
         file.set_len(MAX_BYTES + 1).unwrap();
-        assert!(Bundle::load(dir.path()).unwrap_err().to_string().contains("larger than 67108864 bytes"));
+        assert!(Bundle::load(dir.path(), None).unwrap_err().to_string().contains("larger than 67108864 bytes"));
     }
 }

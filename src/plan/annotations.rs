@@ -37,14 +37,19 @@ fn is_set(spec: &Spec, name: &str) -> bool {
     spec.annotations.get(name).is_some_and(|v| v == "1" || v == "true")
 }
 
-/// The filter of `linux.seccomp`, or the one that an annotation brings ready-made.
-pub fn filter(spec: &Spec) -> Result<Option<Filter>> {
+/// The filter of `linux.seccomp`, or the one that an annotation brings ready-made. `stored` is what was kept of it when the
+/// container was made, if anything.
+pub fn filter(spec: &Spec, stored: Option<&[u8]>) -> Result<Option<Filter>> {
+    let profile = spec.linux.seccomp.as_ref().map(|profile| with_receiver(spec, profile));
+    if let Some(filter) = stored.and_then(|bytes| seccomp::stored::filter(bytes, profile.as_deref())) {
+        return Ok(Some(filter));
+    }
     if let Some(data) = spec.annotations.get(RAW_FILTER) {
         let field = format!("/annotations/{RAW_FILTER}");
         return seccomp::raw::filter(data, spec.linux.seccomp.as_ref()).map(Some).map_err(|e| e.at(field));
     }
-    let Some(profile) = &spec.linux.seccomp else { return Ok(None) };
-    let Some(filter) = seccomp::compile(&with_receiver(spec, profile))? else { return Ok(None) };
+    let Some(profile) = profile else { return Ok(None) };
+    let Some(filter) = seccomp::compile(&profile)? else { return Ok(None) };
     match filter.unknown.first() {
         Some(name) if is_set(spec, FAIL_UNKNOWN) => {
             Err(Error::new("compile seccomp profile", format!("unknown system call {name}"))
@@ -75,16 +80,16 @@ mod tests {
     #[test]
     fn an_unknown_call_can_be_an_error() {
         let profile = r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[{"names":["no_such_call"],"action":"SCMP_ACT_ALLOW"}]}"#;
-        assert!(filter(&spec("{}", profile)).is_ok());
-        let error = filter(&spec(r#"{"run.oci.seccomp_fail_unknown_syscall":"1"}"#, profile)).unwrap_err();
+        assert!(filter(&spec("{}", profile), None).is_ok());
+        let error = filter(&spec(r#"{"run.oci.seccomp_fail_unknown_syscall":"1"}"#, profile), None).unwrap_err();
         assert!(error.to_string().contains("no_such_call"), "{error}");
     }
 
     #[test]
     fn a_receiver_is_a_listener() {
         let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}"#;
-        assert!(filter(&spec("{}", profile)).is_err());
-        let filter = filter(&spec(r#"{"run.oci.seccomp.receiver":"/run/agent"}"#, profile)).unwrap().unwrap();
+        assert!(filter(&spec("{}", profile), None).is_err());
+        let filter = filter(&spec(r#"{"run.oci.seccomp.receiver":"/run/agent"}"#, profile), None).unwrap().unwrap();
         assert_eq!(filter.notify.unwrap().listener_path, "/run/agent");
     }
 

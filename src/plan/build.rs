@@ -5,7 +5,7 @@ use super::labels;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
-use super::{Action, ChildHook, Pause, Plan, Step, c_string, rootfs};
+use super::{Action, ChildHook, Open, Pause, Plan, Slot, Step, What, c_string, rootfs};
 use crate::cgroup::{Driver, Setup};
 use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
 use crate::error::{Error, Result};
@@ -81,9 +81,10 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
 
     let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces };
     rootfs::hold(&context, &mut steps)?;
-    mounts::plan(&context, &mut opens, &mut steps)?;
+    let mut read_only = mounts::plan(&context, &mut opens, &mut steps)?;
     rootfs::dev(&context, &mut opens, &mut steps)?;
-    hooks_before_pivot(spec, request, &mut steps)?;
+    let output = hooks_output(spec, &mut opens)?;
+    hooks_before_pivot(spec, request, output, &mut steps)?;
     rootfs::enter(&context, request.no_pivot, &mut steps)?;
 
     if program.terminal {
@@ -95,6 +96,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     if !program.cwd.is_empty() && program.cwd != "/" {
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
+    steps.append(&mut read_only);
     rootfs::close(&context, &mut opens, &mut steps)?;
     // Somebody who is not root can give nothing away, and what they have made is theirs already.
     let owner = mounts::cgroup_owner(&context).filter(|_| host.privileged);
@@ -108,7 +110,9 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     };
     let rdt =
         spec.linux.intel_rdt.as_ref().map(|asked| rdt::Setup::plan(asked, request.id, host.resctrl.as_deref())).transpose()?;
-    let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
+    let few_files = few_files(host, opens.len());
+    let given = Given { host, namespaces: &namespaces, environment: &request.environment, filter: None, few_files };
+    let (envp, argv) = last(spec, request, given, output, program, &mut steps, &mut warnings)?;
 
     if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
         warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
@@ -119,6 +123,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         cgroup,
         rdt,
         net_devices: spec.linux.net_devices.clone(),
+        raise_open_files: few_files.is_some(),
         affinity: None,
         namespaces,
         opens,
@@ -192,7 +197,7 @@ fn kernel_late(spec: &Spec, program: &Process, host: &Host, steps: &mut Vec<Step
 }
 
 /// The parent's hooks, and the container's before its root changes.
-fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, steps: &mut Vec<Step>) -> Result<()> {
+fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, output: Output, steps: &mut Vec<Step>) -> Result<()> {
     let none = crate::config::Hooks::default();
     let hooks = spec.hooks.as_ref().unwrap_or(&none);
     let parent = [Stage::Prestart, Stage::CreateRuntime].into_iter().find(|s| !s.of(hooks).is_empty());
@@ -201,7 +206,25 @@ fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, steps: &mut Vec<Step>)
     } else if !spec.linux.net_devices.is_empty() {
         steps.push(Step { field: "/linux/netDevices".into(), action: Action::Pause(Pause::Mounted) });
     }
-    child_hooks(spec, request, (Stage::CreateContainer, "creating"), &[], steps)
+    child_hooks(spec, request, (Stage::CreateContainer, "creating"), output, &[], steps)
+}
+
+/// Slots of the files that take the hooks' stdout and stderr.
+type Output = [Option<Slot>; 2];
+
+/// The files of `run.oci.hooks.stdout` and `run.oci.hooks.stderr`, for hooks that the child runs; the parent opens them for its own.
+fn hooks_output(spec: &Spec, opens: &mut Vec<Open>) -> Result<Output> {
+    let hooks = spec.hooks.as_ref();
+    let by_child = [Stage::CreateContainer, Stage::StartContainer].iter().any(|s| hooks.is_some_and(|h| !s.of(h).is_empty()));
+    let mut slots = [None; 2];
+    for (slot, name) in slots.iter_mut().zip(["run.oci.hooks.stdout", "run.oci.hooks.stderr"]) {
+        if let Some(path) = spec.annotations.get(name).filter(|_| by_child) {
+            let field = format!("/annotations/{name}");
+            *slot = Some(Slot(opens.len()));
+            opens.push(Open { path: c_string(path, &field)?, field, what: What::Append });
+        }
+    }
+    Ok(slots)
 }
 
 /// Hooks that run inside the container's namespaces.
@@ -211,6 +234,7 @@ fn child_hooks(
     spec: &Spec,
     request: &Request<'_>,
     (stage, status): (Stage, &str),
+    output: Output,
     environment: &[CString],
     steps: &mut Vec<Step>,
 ) -> Result<()> {
@@ -228,6 +252,7 @@ fn child_hooks(
         laid.push(ChildHook {
             laid: Laid::new(stage, n, hook)?.or_environment(hook, environment),
             state: state.around_pid(),
+            output,
             cwd: if reachable { Some(c_string(&bundle, "")?) } else { None },
         });
     }
@@ -241,16 +266,18 @@ fn child_hooks(
 fn last(
     spec: &Spec,
     request: &Request<'_>,
-    host: &Host,
-    namespaces: &Namespaces,
+    given: Given<'_>,
+    output: Output,
     program: &Process,
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Vec<CString>)> {
-    let (env, late) = become_program(spec, &request.environment, host, namespaces, program, steps, warnings)?;
+    let (env, late) = become_program(spec, given, program, steps, warnings)?;
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
     if request.wait {
-        push(steps, "", Action::Release(3 + request.preserve));
+        let later = spec.hooks.as_ref().is_some_and(|h| !Stage::StartContainer.of(h).is_empty());
+        let kept = output.into_iter().flatten().filter(|_| later).collect();
+        push(steps, "", Action::Release(3 + request.preserve, kept));
     }
     push(steps, "", Action::Pause(Pause::Created));
     if request.wait {
@@ -259,7 +286,7 @@ fn last(
     if program.args.is_empty() && !request.wait {
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
-    child_hooks(spec, request, (Stage::StartContainer, "created"), &env, steps)?;
+    child_hooks(spec, request, (Stage::StartContainer, "created"), output, &env, steps)?;
     push(steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
@@ -273,22 +300,49 @@ pub(super) fn arguments(program: &Process) -> Result<Vec<CString>> {
     program.args.iter().enumerate().map(|(n, a)| c_string(a, &format!("/process/args/{n}"))).collect()
 }
 
+/// What [`become_program`] needs beside the configuration.
+#[derive(Clone, Copy)]
+pub(super) struct Given<'a> {
+    /// The machine.
+    pub host: &'a Host,
+    /// The process's namespaces.
+    pub namespaces: &'a Namespaces,
+    /// Further entries for the environment.
+    pub environment: &'a [String],
+    /// The compiled filter that was kept when the container was made.
+    pub filter: Option<&'a [u8]>,
+    /// The caller's limit of open files, where the runtime raises its own: the program gets it back.
+    pub few_files: Option<(u64, u64)>,
+}
+
+/// Descriptors that the runtime may hold beside a plan's [`Plan::opens`].
+const OWN_FILES: u64 = 64;
+
+/// The caller's limit of open files, if it is too low for the plan and can be raised.
+pub(super) fn few_files(host: &Host, opens: usize) -> Option<(u64, u64)> {
+    let enough = u64::try_from(opens).unwrap_or(u64::MAX).saturating_add(OWN_FILES);
+    host.open_files.filter(|&(soft, hard)| soft < enough && soft < hard)
+}
+
 /// What init and every further process of a container become before they execute their program. Gives the environment,
 /// and the filter that is to be loaded right before exec.
 pub(super) fn become_program(
     spec: &Spec,
-    environment: &[String],
-    host: &Host,
-    namespaces: &Namespaces,
+    given: Given<'_>,
     program: &Process,
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Option<crate::seccomp::Filter>)> {
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
+    let Given { host, namespaces, .. } = given;
     // Before the limits, one of which may be of open files.
-    let (env, home) = process::environment(program, environment)?;
+    let (env, home) = process::environment(program, given.environment)?;
     if let Some(entry) = home {
         push(steps, "/process/env", Action::Home { entry, uid: program.user.uid });
+    }
+    let own_limit = program.rlimits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE");
+    if let Some((soft, hard)) = given.few_files.filter(|_| !own_limit) {
+        push(steps, "", Action::Rlimit { resource: libc::RLIMIT_NOFILE, soft, hard });
     }
     process::settings(program, steps)?;
     if let Some(asked) = &spec.linux.personality {
@@ -309,8 +363,8 @@ pub(super) fn become_program(
         push(steps, "/process/user", action);
     }
     // As late as it can be: a filter without no_new_privs comes next, and what it allows is not ours to know.
-    steps.extend(labels::program(program, host)?);
-    let filter = annotations::filter(spec)?;
+    steps.extend(labels::program(program, given.host)?);
+    let filter = annotations::filter(spec, given.filter)?;
     let (early, late) = match filter {
         Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
         other => (None, other),
@@ -335,7 +389,9 @@ fn groups(spec: &Spec, host: &Host) -> Groups {
     if annotations::keeps_groups(spec) {
         Groups::Keep
     } else if host.setgroups_denied {
-        Groups::Denied
+        // Whoever made the caller's own user namespace denied them there. Engines of users with one id ask all the same,
+        // and know; runc and crun leave them out.
+        if host.privileged { Groups::Keep } else { Groups::Denied }
     } else if host.privileged || gids.len() > 1 || gids.first().is_some_and(|m| m.size() > 1) {
         Groups::Set
     } else {

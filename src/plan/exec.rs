@@ -3,9 +3,10 @@
 //! process becomes what init became.
 //!
 //! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
-//! (an unprivileged user's container), the child enters all and forks once more.
+//! (an ordinary user's container), or could not come back from there (root of a user namespace), the child enters all and
+//! forks once more.
 
-use super::build::{arguments, become_program, is_set_from_outside, part_from_outside};
+use super::build::{Given, arguments, become_program, few_files, is_set_from_outside, part_from_outside};
 use super::labels;
 use super::namespaces::{self, Namespaces};
 use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
@@ -26,6 +27,8 @@ pub struct ExecRequest<'a> {
     pub keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserve: u32,
+    /// The filter as it was kept when the container was made (`seccomp::stored`). Without it the profile is compiled.
+    pub filter: Option<&'a [u8]>,
     /// The process may have to be moved into the container's cgroup by systemd.
     pub placed: bool,
 }
@@ -112,7 +115,9 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     }
     let affinity = affinity(program, &mut steps)?;
     steps.extend(labels::apparmor(program, host)?);
-    let (envp, late) = become_program(spec, &[], host, &namespaces, program, &mut steps, &mut warnings)?;
+    let few_files = few_files(host, 1);
+    let given = Given { host, namespaces: &namespaces, environment: &[], filter: request.filter, few_files };
+    let (envp, late) = become_program(spec, given, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
     push(&mut steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
@@ -132,6 +137,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         argv: StringList::new(arguments(program)?),
         envp: StringList::new(envp),
         net_devices: std::collections::BTreeMap::new(),
+        raise_open_files: few_files.is_some(),
         affinity,
     })
 }
@@ -194,7 +200,7 @@ mod tests {
     }
 
     fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
-        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false };
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false, filter: None };
         let plan = compile_exec(spec, program, &request, host).unwrap();
         plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
     }
@@ -219,6 +225,14 @@ mod tests {
         let words = words(&spec, &program(), flags::NEWUSER | flags::NEWPID | flags::NEWNS, &host);
         assert!(at(&words, "user pid") < at(&words, "become 0:0 of the user namespace"), "{words:#?}");
         assert!(at(&words, "become 0:0 of the user namespace") < at(&words, "child fork"), "{words:#?}");
+    }
+
+    #[test]
+    fn root_of_a_user_namespace_does_not_go_where_it_cannot_come_back_from() {
+        let host = Host { nested: true, ..root() };
+        let words = words(&Spec::default(), &program(), flags::NEWPID | flags::NEWNS, &host);
+        assert!(!words.iter().any(|word| word.contains("around the clone")), "{words:#?}");
+        assert!(at(&words, "namespaces: mount pid") < at(&words, "child fork"), "{words:#?}");
     }
 
     #[test]
@@ -254,7 +268,7 @@ mod tests {
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, filter: None };
         let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
         assert_eq!(plan.affinity, Some(vec![1]));
         assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
@@ -262,7 +276,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, filter: None };
         for (process, field) in [
             (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
             (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),

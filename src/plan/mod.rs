@@ -14,6 +14,7 @@ pub mod exec;
 pub mod labels;
 pub mod mounts;
 pub mod namespaces;
+pub mod outside;
 pub mod process;
 pub mod rootfs;
 pub mod show;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub envp: StringList,
     /// The network devices to move in, by their names on the host.
     pub net_devices: BTreeMap<String, NetDevice>,
+    /// The caller's soft limit of open files is too low for this: the runtime raises its own.
+    pub raise_open_files: bool,
     /// The CPUs that the parent moves to before the clone, a bit a CPU (`process.execCPUAffinity.initial`).
     pub affinity: Option<Vec<u64>>,
 }
@@ -92,7 +95,9 @@ pub enum What {
     Init,
     /// A detached clone of the mount there, with its final attributes.
     Tree(Tree),
-    /// The same of the host's null device, verified to be character device 1:3 (CVE-2025-31133).
+    /// A file of the caller's to append to, made if need be.
+    Append,
+    /// A detached clone of the host's null device, verified to be character device 1:3 (CVE-2025-31133).
     Null,
 }
 
@@ -199,6 +204,8 @@ pub enum Action {
     Console { rows: u16, columns: u16, uid: u32, node: bool },
     /// Run hooks in the container's namespaces.
     Hooks(Vec<ChildHook>),
+    /// Open the container's own null device in the place of the host's on the standard streams.
+    NullStreams,
     /// Make the rootfs the root and let the old one go.
     Pivot { old_root_shared: bool },
     /// The same by moving the mount and chroot (`--no-pivot`).
@@ -254,8 +261,8 @@ pub enum Action {
     Program { name: CString, candidates: Vec<CString> },
     /// Load the system call filter.
     Seccomp(crate::seccomp::Filter),
-    /// Close all descriptors from this one on but those of the wait for `start`.
-    Release(u32),
+    /// Close all descriptors from this one on but those of the wait for `start`, and what these slots hold.
+    Release(u32, Vec<Slot>),
     /// Wait for `start`.
     Start,
     /// Mark all descriptors from this one on close-on-exec.
@@ -352,6 +359,8 @@ pub struct ChildHook {
     pub state: (Vec<u8>, Vec<u8>),
     /// Where it runs: the bundle, while that can still be reached.
     pub cwd: Option<CString>,
+    /// Where its stdout and stderr go (`run.oci.hooks.stdout`, `run.oci.hooks.stderr`); else the last words are kept.
+    pub output: [Option<Slot>; 2],
 }
 
 /// A string for the kernel; a NUL in it is an error at `field`.

@@ -46,9 +46,11 @@ pub struct Context<'a> {
     pub namespaces: &'a Namespaces,
 }
 
-/// Appends a step for each of `mounts`.
-pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<()> {
+/// Appends a step for each of `mounts`. Returns those for when everything has been made: they make read-only what had to be
+/// written before.
+pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<Vec<Step>> {
     let label = labels::of_mounts(context.spec, context.host)?;
+    let mut late = Vec::new();
     for (n, m) in context.spec.mounts.iter().enumerate() {
         let field = format!("/mounts/{n}");
         let asked =
@@ -56,20 +58,25 @@ pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>)
         let target = clean(&m.destination().to_string_lossy());
         let kind = m.typ().as_deref().unwrap_or_default();
         let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target, label: label.as_ref() };
-        let source = entry.source(opens)?;
-        let is_mqueue = kind == "mqueue" && matches!(source, Source::Filesystem(_));
-        let action = Action::Mount(Mount {
-            source,
-            strict: matches!(kind, "proc" | "sysfs") && !asked.bind,
-            may_cover_proc: target == "/proc" || crate::config::check::may_lie_in_proc(&target),
-            nofollow: asked.dest_nofollow,
-            is_devpts: kind == "devpts" && target == "/dev/pts",
-            label: label.as_ref().filter(|_| is_mqueue).map(|(_, label)| label.clone()),
-            target: c_string(&target, &format!("{field}/destination"))?,
-        });
+        let mut source = entry.source(opens)?;
+        if let Source::Filesystem(new) = &mut source
+            && new.attrs & attr::RDONLY != 0
+            && entry.is_written_later(n)
+        {
+            new.attrs &= !attr::RDONLY;
+            let attrs = Attrs { set: attr::RDONLY, ..Attrs::default() };
+            let changes = Remount { attrs, ..Remount::default() };
+            late.push(Step { field: field.clone(), action: Action::Mount(entry.mount(Source::Remount(changes))?) });
+        }
+        let action = Action::Mount(entry.mount(source)?);
         steps.push(Step { field, action });
     }
-    Ok(())
+    Ok(late)
+}
+
+/// Whether `path` is strictly below the directory, both clean.
+fn is_below(path: &str, directory: &str) -> bool {
+    path.strip_prefix(directory.trim_end_matches('/')).is_some_and(|rest| rest.len() > 1 && rest.starts_with('/'))
 }
 
 /// Who is to own the container's cgroup on the host: the user that is root inside, if the container has a user and a cgroup
@@ -95,6 +102,31 @@ struct Entry<'a> {
 }
 
 impl Entry<'_> {
+    fn mount(&self, source: Source) -> Result<Mount> {
+        let is_mqueue = self.kind == "mqueue" && matches!(source, Source::Filesystem(_));
+        Ok(Mount {
+            label: self.label.filter(|_| is_mqueue).map(|(_, label)| label.clone()),
+            source,
+            strict: matches!(self.kind, "proc" | "sysfs") && !self.asked.bind,
+            may_cover_proc: self.target == "/proc" || crate::config::check::may_lie_in_proc(self.target),
+            nofollow: self.asked.dest_nofollow,
+            is_devpts: self.kind == "devpts" && self.target == "/dev/pts",
+            target: c_string(self.target, &format!("{}/destination", self.field))?,
+        })
+    }
+
+    /// Whether this is an empty file system in which mount points, devices or the working directory may still have to be
+    /// made, and which no entry after this, the `n`th, hides.
+    fn is_written_later(&self, n: usize) -> bool {
+        let spec = self.context.spec;
+        let after = || spec.mounts.iter().skip(n + 1).map(|m| clean(&m.destination().to_string_lossy()));
+        let hidden = after().any(|target| target == self.target || is_below(self.target, &target));
+        let devices = spec.linux.devices.iter().map(|device| clean(&device.path));
+        let cwd = spec.process.iter().map(|process| clean(&process.cwd));
+        let mut made = after().chain(devices).chain(cwd).chain(["/dev/null".to_owned()]);
+        matches!(self.kind, "tmpfs" | "ramfs") && !hidden && made.any(|path| is_below(&path, self.target))
+    }
+
     fn source(&self, opens: &mut Vec<Open>) -> Result<Source> {
         let asked = self.asked;
         // An entry with nothing but propagation changes the mount that is there, as in mount(8).
@@ -299,7 +331,8 @@ impl Entry<'_> {
             let Ok(id) = id.parse::<u32>() else { continue };
             let mapped = |m: &LinuxIdMapping| id.checked_sub(m.container_id()).is_some_and(|offset| offset < m.size());
             if !maps.iter().any(mapped) {
-                return Err(Error::exact(format!("cannot specify {option} mount option for rootless container"))
+                let words = format!("cannot specify {option} mount option for rootless container");
+                return Err(Error::new(format!("mount {} on {}", self.kind, self.target), words)
                     .at(format!("{}/options", self.field))
                     .hint(format!("{id} is not mapped in the container's user namespace: leave the option out, or map it")));
             }

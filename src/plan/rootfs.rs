@@ -53,14 +53,17 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     Ok(())
 }
 
-/// Devices and links of /dev. Not where /dev is the host's.
-pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<()> {
-    let host_dev = context.spec.mounts.iter().any(|m| {
+fn is_dev_the_host_s(context: &Context<'_>) -> bool {
+    context.spec.mounts.iter().any(|m| {
         let asked = options::parse(m.options().as_deref().unwrap_or_default());
         mounts::clean(&m.destination().to_string_lossy()) == "/dev"
             && (m.typ().as_deref() == Some("bind") || asked.is_ok_and(|o| o.bind))
-    });
-    if host_dev {
+    })
+}
+
+/// Devices and links of /dev. Not where /dev is the host's.
+pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<()> {
+    if is_dev_the_host_s(context) {
         return Ok(());
     }
     let userns = context.namespaces.has(flags::NEWUSER);
@@ -125,6 +128,10 @@ pub fn enter(context: &Context<'_>, no_pivot: bool, steps: &mut Vec<Step>) -> Re
     if !word.is_empty() && propagation != libc::MS_PRIVATE {
         let attrs = Attrs { propagation, ..Attrs::default() };
         steps.push(Step { field: "/linux/rootfsPropagation".into(), action: Action::RootPropagation(attrs, recursive) });
+    }
+    // A terminal replaces them anyhow.
+    if !is_dev_the_host_s(context) && !context.spec.process.as_ref().is_some_and(|p| p.terminal) {
+        steps.push(Step { field: String::new(), action: Action::NullStreams });
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ impl Plan {
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
         let (late, early): (Vec<_>, Vec<_>) =
-            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_) | What::Init));
+            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_) | What::Init | What::Append));
         for open in early {
             add("parent", &open.field, open_words(open));
         }
@@ -148,6 +148,7 @@ fn open_words(open: &Open) -> String {
     match &open.what {
         What::Namespace(kind) => format!("open {} namespace {path}", namespaces::name(*kind)),
         What::Init => "take the container's init".into(),
+        What::Append => format!("open {path} to append to"),
         What::Null => format!("clone the null device {path}"),
         What::Tree(tree) => format!("clone {}{path}{}", if tree.recursive { "tree " } else { "" }, tree_words(tree)),
     }
@@ -312,6 +313,7 @@ impl Action {
             Self::Inside { devpts: true } => "hold the container's root and devpts".into(),
             Self::Console { rows, columns, .. } => format!("open a terminal of {rows} rows, {columns} columns"),
             Self::Hooks(hooks) => format!("run {} hooks in the container", hooks.len()),
+            Self::NullStreams => "take the container's null device for stdio".into(),
             Self::Pivot { .. } => "pivot to the rootfs".into(),
             Self::MoveRoot => "move the rootfs to /".into(),
             Self::Unexpose(path) => format!("take away the host's {}", path.to_string_lossy()),
@@ -356,7 +358,7 @@ impl Action {
                 format!("find {}", list.join(" or "))
             }
             Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
-            Self::Release(first) => format!("close descriptors from {first}"),
+            Self::Release(first, _) => format!("close descriptors from {first}"),
             Self::Start => "wait for start".into(),
             Self::CloseFrom(first) => format!("close descriptors from {first} at exec"),
             Self::Exec => "execute the program".into(),

@@ -4,7 +4,7 @@
 use super::open::Opened;
 use super::report::{Detail, Kind, Report};
 use super::steps;
-use crate::plan::{Pause, Plan};
+use crate::plan::{Pause, Plan, Slot};
 use crate::sys::{fs, process};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -186,13 +186,19 @@ impl Child {
         Ok(())
     }
 
-    /// Closes everything from descriptor `first` on but the channel, the FIFOs and a seccomp listener: what waits for
-    /// `start`, perhaps for days, holds nothing of the caller's and nothing of the host's.
-    pub(super) fn release(&mut self, first: u32) -> Result<(), Fail> {
+    /// Closes everything from descriptor `first` on but the channel, the FIFOs, a seccomp listener and what `slots` hold (at
+    /// most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days, holds nothing
+    /// of the caller's and nothing of the host's that it was not given.
+    pub(super) fn release(&mut self, first: u32, slots: &[Slot]) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
-        let mut keep = [number(&self.given.channel); 4];
+        let mut keep = [number(&self.given.channel); 6];
         if let Some((start, result)) = &self.given.start {
-            keep = [number(&self.given.channel), number(start), number(result), number(result)];
+            [keep[1], keep[2]] = [number(start), number(result)];
+        }
+        for (to, slot) in keep[3..5].iter_mut().zip(slots) {
+            if let Some(Opened::Fd(fd, _)) = self.given.slots.get(slot.0) {
+                *to = number(fd);
+            }
         }
         // The parent may not have taken it yet.
         if let (Some(last), Some(listener)) = (keep.last_mut(), self.listener()) {
@@ -212,7 +218,9 @@ impl Child {
         for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
             std::mem::forget(fd.take());
         }
-        std::mem::forget(std::mem::take(&mut self.given.slots));
+        for (_, slot) in self.given.slots.iter_mut().enumerate().filter(|(n, _)| !slots.contains(&Slot(*n))) {
+            std::mem::forget(std::mem::replace(slot, Opened::Nothing));
+        }
         Ok(())
     }
 

@@ -24,7 +24,8 @@ pub struct Equipment<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// The FIFOs between init and `start`.
     pub fifos: Option<(OwnedFd, OwnedFd)>,
-    /// Where the child is cloned into when `cgroup` takes no processes (EBUSY): init's own, below it.
+    /// Where the child is cloned into when `cgroup` takes no processes (EBUSY; EOPNOTSUPP when it became a threaded domain):
+    /// init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
     /// Moves the child into its cgroup where the clone did not, at [`Pause::Placed`].
     pub place: Option<&'a dyn Fn(i32) -> Result<()>>,
@@ -48,17 +49,11 @@ pub struct Launched {
     listener: Option<Word>,
 }
 
-/// Open files up to which no caller's soft limit is in the way.
-const MANY_OPEN: usize = 200;
-
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
 pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
-    if plan.opens.len() > MANY_OPEN {
-        process::raise_open_files().step("prlimit64", || "raise the soft limit of open files".into())?;
-    }
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -82,9 +77,10 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     let around = Around::enter(&plan, &given.slots)?;
     let dir = equipment.cgroup.map(AsFd::as_fd);
     let mut side = clone::clone3(plan.namespaces.clone, dir, false);
-    if let (Err(Errno::EBUSY), Some(fallback)) = (&side, equipment.fallback)
+    if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)
         && let Ok(other) = fallback()
     {
+        crate::log::debug(|| format!("the container's cgroup takes no processes: going to init's, {}", other.path().display()));
         side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
     }
     if let (Err(Errno::EOPNOTSUPP), Some(cgroup)) = (&side, equipment.cgroup)
@@ -148,6 +144,7 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
     }
     match errno {
         Errno::EPERM => error.hint("root is needed, or a user namespace in linux.namespaces"),
+        Errno::EMFILE => error.hint("the limit of open files (ulimit -n) is too low"),
         Errno::ENOSPC | Errno::EUSERS => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
         _ => error,
     }
@@ -158,7 +155,7 @@ fn refused_clone(errno: Errno) -> Error {
 }
 
 /// Opens the plan's list, or leaves that to the child, which then opens all but the namespaces.
-fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
+pub(super) fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
     let by_child = plan.steps.iter().any(|s| matches!(s.action, Action::Opens));
     let mut slots = Vec::with_capacity(plan.opens.len());
     let mut maps: Vec<(Vec<LinuxIdMapping>, Vec<LinuxIdMapping>, OwnedFd)> = Vec::new();
@@ -175,7 +172,7 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
             slots.push(Opened::Link(target));
             continue;
         }
-        if by_child && !matches!(entry.what, What::Namespace(_)) {
+        if by_child && !matches!(entry.what, What::Namespace(_) | What::Append) {
             if tree.is_some_and(|t| t.idmap.is_some()) {
                 let error = Error::new("make an idmapped mount", "an unprivileged user may not").at(entry.field.clone());
                 return Err(error);

@@ -9,6 +9,7 @@ pub mod launch;
 mod open;
 mod relay;
 pub mod report;
+pub mod staging;
 mod steps;
 pub mod supervise;
 mod verify;

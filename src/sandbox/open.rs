@@ -33,6 +33,13 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
         }
         // The command's, handed over by `launch`.
         What::Init => Err(Fail::call("pidfd_open", Errno::ESRCH)),
+        What::Append => {
+            // Not blocking, so that a FIFO without a reader is an error and not a hang.
+            let flags = libc::O_WRONLY | libc::O_APPEND | libc::O_CREAT | libc::O_NONBLOCK | libc::O_NOCTTY;
+            let fd = fs::open(fs::cwd(), &entry.path, flags, 0o600).call("openat")?;
+            fs::set_status_flags(fd.as_fd(), libc::O_APPEND).call("fcntl")?;
+            Ok(Opened::Fd(fd, false))
+        }
         What::Null => {
             let fd = mount::open_tree(fs::cwd(), &entry.path, false, true).call("open_tree")?;
             let st = fs::stat(fd.as_fd()).call("fstat")?;

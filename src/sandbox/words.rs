@@ -34,12 +34,13 @@ pub fn of_open(open: &Open, report: &Report) -> Error {
     let (step, idmap) = match &open.what {
         What::Namespace(kind) => (format!("open {} namespace {path}", crate::plan::namespaces::name(*kind)), false),
         What::Init => ("take the container's init".into(), false),
+        What::Append => (format!("open {path} for the output of hooks"), false),
         What::Null => (format!("open the null device {path}"), false),
         What::Tree(tree) => (format!("bind {path}"), tree.idmap.is_some()),
     };
     let error = plain(report, step).at(open.field.clone());
     match (report.value, report.call_name(), idmap) {
-        (libc::ENOENT, ..) => error.hint("it does not exist on the host"),
+        (libc::ENOENT, ..) if !matches!(open.what, What::Append) => error.hint("it does not exist on the host"),
         (libc::EINVAL, "mount_setattr", true) => {
             error.hint("the file system of the source does not support idmapped mounts, or the mount is idmapped already")
         }
@@ -112,7 +113,8 @@ const CALLS: [&str; 44] = [
     "setns",
     "symlinkat",
 ];
-const MORE_CALLS: [&str; 13] = [
+const MORE_CALLS: [&str; 14] = [
+    "fcntl",
     "sched_setaffinity",
     "setresgid",
     "setresuid",

@@ -22,6 +22,7 @@ mod index;
 pub mod notify;
 mod profile;
 pub mod raw;
+pub mod stored;
 mod syscalls;
 mod verdicts;
 mod words;

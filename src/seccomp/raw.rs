@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use seccompiler::sock_filter;
 
 /// Bytes of struct sock_filter: code (2), jt, jf, k (4), in the machine's byte order.
-const INSTRUCTION: usize = 8;
+pub(super) const INSTRUCTION: usize = 8;
 
 /// Reads the filter; flags are those of the profile, if there is one.
 ///
@@ -27,7 +27,8 @@ pub fn filter(data: &str, profile: Option<&Seccomp>) -> Result<Filter> {
     Ok(Filter { program, flags, spec_allow_optional, notify: None, unknown: Vec::new() })
 }
 
-fn instruction(bytes: &[u8]) -> sock_filter {
+/// One instruction; of a wrong length, an empty one.
+pub(super) fn instruction(bytes: &[u8]) -> sock_filter {
     let [c0, c1, jt, jf, k0, k1, k2, k3] = <[u8; INSTRUCTION]>::try_from(bytes).unwrap_or_default();
     sock_filter { code: u16::from_ne_bytes([c0, c1]), jt, jf, k: u32::from_ne_bytes([k0, k1, k2, k3]) }
 }

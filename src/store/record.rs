@@ -108,7 +108,7 @@ impl Record {
 }
 
 /// FNV-1a, 64 bits: against accidents, not against enemies (the directory is root's).
-fn checksum(bytes: &[u8]) -> u64 {
+pub(super) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 

@@ -198,6 +198,21 @@ pub fn become_stdio(fd: BorrowedFd<'_>, n: i32) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_dup3, fd.as_raw_fd(), n, 0) }).map(drop)
 }
 
+/// F_SETFL: `O_APPEND`, `O_NONBLOCK` and the like of an open file description (fcntl(2)).
+pub fn set_status_flags(fd: BorrowedFd<'_>, flags: i32) -> nix::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, flags) }.into()).map(drop)
+}
+
+/// The same as [`stat`] of a standard stream, 0 to 2, which may be closed (EBADF).
+pub fn stat_stdio(n: i32) -> nix::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be written over.
+    let mut st: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `st` is a stat buffer of our own.
+    check(unsafe { libc::fstat(n, &raw mut st) }.into())?;
+    Ok(st)
+}
+
 /// Marks every descriptor from `first` on close-on-exec (Linux 5.11).
 pub fn cloexec_from(first: u32) -> nix::Result<()> {
     const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
@@ -240,4 +255,14 @@ pub fn is_inherited(number: i32) -> bool {
     // SAFETY: integers only; F_GETFD changes nothing.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     flags != -1 && flags & libc::FD_CLOEXEC == 0
+}
+
+/// Takes a descriptor that our caller left open (3 or higher, as an argument names it) as our own. EBADF if it is not open.
+pub fn take_inherited(number: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: integers only; F_GETFD changes nothing.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if number < 3 || flags == -1 {
+        return Err(Errno::EBADF);
+    }
+    owned(libc::c_long::from(number))
 }

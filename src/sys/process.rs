@@ -60,16 +60,19 @@ pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<
     check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, limit.as_ptr(), std::ptr::null_mut::<u64>()) }).map(drop)
 }
 
-/// Raises the soft limit of open files to the hard one: a plan may hold a descriptor a mount.
-pub fn raise_open_files() -> nix::Result<()> {
+/// Soft and hard limit of open files of this process.
+pub fn open_files() -> nix::Result<(u64, u64)> {
     let mut limit = [0u64; 2];
     let resource = libc::RLIMIT_NOFILE;
     // SAFETY: struct rlimit64 is two u64, soft then hard.
     check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<u64>(), limit.as_mut_ptr()) })?;
-    let [_, hard] = limit;
-    let [_, _] = std::mem::replace(&mut limit, [hard, hard]);
-    // SAFETY: as above.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, limit.as_ptr(), std::ptr::null_mut::<u64>()) }).map(drop)
+    Ok((limit[0], limit[1]))
+}
+
+/// Raises the soft limit of open files to the hard one.
+pub fn raise_open_files() -> nix::Result<()> {
+    let (_, hard) = open_files()?;
+    set_rlimit(0, libc::RLIMIT_NOFILE, hard, hard)
 }
 
 /// sched_setattr(2), struct of version 0 (48 bytes).

@@ -53,6 +53,16 @@ pub fn send_fd(socket: BorrowedFd, fd: BorrowedFd, payload: &[u8]) -> nix::Resul
 /// Receives one message with exactly one descriptor, close-on-exec: the descriptor, and how many bytes of `payload` came
 /// with it. ENODATA at the end of the stream, EBADMSG for a message with another number of descriptors.
 pub fn recv_fd(socket: BorrowedFd, payload: &mut [u8]) -> nix::Result<(OwnedFd, usize)> {
+    match recv_maybe_fd(socket, payload)? {
+        (received, Some(fd)) => Ok((fd, received)),
+        (0, None) => Err(Errno::ENODATA),
+        (_, None) => Err(Errno::EBADMSG),
+    }
+}
+
+/// Receives one message with one descriptor, close-on-exec, or none: how many bytes of `payload` came, and the descriptor.
+/// No bytes and no descriptor are the end of the stream. EBADMSG for a message with more than one descriptor.
+pub fn recv_maybe_fd(socket: BorrowedFd, payload: &mut [u8]) -> nix::Result<(usize, Option<OwnedFd>)> {
     let mut control = Control([0; 64]);
     let room = control.0.len();
     let mut part = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
@@ -84,11 +94,10 @@ pub fn recv_fd(socket: BorrowedFd, payload: &mut [u8]) -> nix::Result<(OwnedFd, 
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    match (found, count) {
-        (None, _) if received == 0 => Err(Errno::ENODATA),
-        (Some(fd), 1) if message.msg_flags & libc::MSG_CTRUNC == 0 => Ok((fd, received)),
-        _ => Err(Errno::EBADMSG),
+    if count > 1 || message.msg_flags & libc::MSG_CTRUNC != 0 {
+        return Err(Errno::EBADMSG);
     }
+    Ok((received, found))
 }
 
 #[cfg(test)]

@@ -62,7 +62,9 @@ fn text_has_the_shape_of_logrus() {
 #[test]
 fn without_a_file_stderr_has_the_words_once() {
     assert_eq!(onggi("state a/b").stderr, "invalid container ID format\n");
-    assert_eq!(onggi("--debug state a/b").stderr, "invalid container ID format\n");
+    let debug = onggi("--debug state a/b").stderr;
+    assert!(debug.contains(" level=debug ") && debug.ends_with("\ninvalid container ID format\n"), "{debug}");
+    assert_eq!(debug.matches("invalid container ID format").count(), 1);
     assert_eq!(onggi("--log /dev/stderr state a/b").stderr, "invalid container ID format\n");
     let ran = onggi("--log-format json state a/b");
     let value: Value = serde_json::from_str(&ran.stderr).unwrap();

@@ -14,7 +14,8 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
     for sub in ["", "completions"] {
         for entry in fs::read_dir(dir.join(sub)).unwrap().map(Result::unwrap).filter(|e| e.path().is_file()) {
             let name = format!("{sub}/{}", entry.file_name().to_string_lossy());
-            if !name.ends_with(".rs") {
+            // Section 7 is written by hand.
+            if !name.ends_with(".rs") && !name.ends_with(".7") {
                 found.insert(name, fs::read_to_string(entry.path()).unwrap());
             }
         }

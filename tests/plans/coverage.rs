@@ -40,6 +40,7 @@ fn kind(action: &Action) -> &'static str {
         Symlink,
         Console,
         Hooks,
+        NullStreams,
         Pivot,
         MoveRoot,
         Unexpose,
@@ -105,6 +106,7 @@ fn every_kind_of_step_is_in_some_case() {
                 What::Namespace(_) => "open a namespace",
                 What::Tree(_) => "open a tree",
                 What::Null => "open the null device",
+                What::Append => "open a file to append to",
                 What::Init => "take init",
             });
         }
@@ -123,6 +125,7 @@ fn every_kind_of_step_is_in_some_case() {
         "open a namespace",
         "open a tree",
         "open the null device",
+        "open a file to append to",
         "take init",
         "enter around the clone",
     ];

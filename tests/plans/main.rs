@@ -104,6 +104,7 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "only the own cgroup delegated" => host.delegation = Delegation { denied: None, below_own: true },
             "a cgroup that cannot be entered" => host.delegation.denied = Some(Denied::Entry("/sys/fs/cgroup/user.slice".into())),
             "in a user namespace" => host.nested = true,
+            "few open files" => host.open_files = Some((16, 4096)),
             "few capabilities" => host.permitted = 1 << 21,
             "cgroup v1 beside v2" => {
                 let hierarchy = host.hierarchy.as_mut().unwrap();
@@ -138,7 +139,7 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let process = Process::parse(&fs::read(&case.config).unwrap())?;
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false, filter: None };
         return plan::compile_exec(&Spec::default(), &process, &request, &host);
     }
     Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))

@@ -15,8 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
-/// How long one answer may take: that of libdbus and sd-bus.
-const ANSWER: Duration = Duration::from_secs(25);
+/// How long one answer may take. While systemd reloads it answers nobody, and on a busy machine that is half a minute.
+const ANSWER: Duration = Duration::from_secs(90);
 
 /// Jobs that ended before we asked for them: there is one of ours at a time.
 const REMEMBERED: usize = 64;

@@ -150,37 +150,52 @@ impl Systemd {
         Registered { instance: self.instance, address: self.connection.address().into(), unit: unit.into() }
     }
 
-    /// Makes the unit with `pid` in it, a slice without, and waits until it is there.
+    /// Sees to it that the name is free: what is left of a unit that failed is cleared.
     ///
     /// # Errors
-    /// What systemd says; also one of that name that is there and lives.
-    pub fn start(&mut self, unit: &Unit, pid: u32) -> Result<()> {
+    /// A unit of that name lives. It is another's: nothing is done to it.
+    pub fn claim(&mut self, unit: &str) -> Result<()> {
+        for last in [false, true] {
+            match self.connection.manager("GetUnit", vec![Value::text(unit)])? {
+                Err(refused) if is_gone(&refused) => return Ok(()),
+                Err(refused) => return Err(self.refused(&format!("look for the unit {unit}"), &refused)),
+                Ok(_) if last => {}
+                Ok(_) => self.reset(unit)?,
+            }
+        }
+        Err(self.refused(&format!("make the unit {unit}"), &Refused { name: THERE.into(), text: format!("{unit} is there") }))
+    }
+
+    /// Asks for the unit, with `pid` in it unless it is a slice. Gives the job, for [`Systemd::finish`]: from here on the unit
+    /// is ours.
+    ///
+    /// # Errors
+    /// What systemd says.
+    pub fn start(&mut self, unit: &Unit, pid: u32) -> Result<String> {
         let mut properties = unit.properties.clone();
         if !unit.name.is_slice() {
             properties.push(("PIDs".into(), Value::Array("u".into(), vec![Value::U32(pid)])));
         }
         let name = unit.name.unit.as_str();
-        let mut cleared = false;
-        let job = loop {
-            let body =
-                vec![Value::text(name), Value::text("replace"), pairs(&properties), Value::Array("(sa(sv))".into(), vec![])];
+        loop {
+            let body = vec![Value::text(name), Value::text("fail"), pairs(&properties), Value::Array("(sa(sv))".into(), vec![])];
             match self.connection.manager("StartTransientUnit", body)? {
-                Ok(answer) => break answer.texts().first().map(|job| (*job).to_owned()).unwrap_or_default(),
-                // Somebody has made it before: containers may share a slice.
-                Err(refused) if is_there(&refused) && unit.name.is_slice() => return Ok(()),
-                Err(refused) if is_there(&refused) && !cleared => {
-                    // What is left of one that failed.
-                    cleared = true;
-                    self.reset(name)?;
-                }
+                Ok(answer) => return Ok(answer.texts().first().map(|job| (*job).to_owned()).unwrap_or_default()),
                 Err(refused) => match unknown_property(&refused, &properties) {
                     // A systemd that does not know it does not touch the file either.
                     Some(unknown) => properties.retain(|(name, _)| *name != unknown),
                     None => return Err(self.refused(&format!("make the unit {name}"), &refused)),
                 },
             }
-        };
-        self.wait(&job, &format!("make the unit {name}"))
+        }
+    }
+
+    /// Waits until the unit is there.
+    ///
+    /// # Errors
+    /// systemd could not make it.
+    pub fn finish(&mut self, unit: &str, job: &str) -> Result<()> {
+        self.wait(job, &format!("make the unit {unit}"))
     }
 
     /// Tells new limits of a unit that is there, and waits until they are in force.
@@ -278,10 +293,12 @@ impl Systemd {
                     "this is not the systemd of your own session: check XDG_RUNTIME_DIR and DBUS_SESSION_BUS_ADDRESS"
                 }
             }),
-            "ServiceUnknown" | "NameHasNoOwner" | "SpawnChildExited" => error.hint(match self.instance {
-                Instance::System => "no systemd is on this bus: is this host booted with it?",
-                Instance::User => address::no_session(),
-            }),
+            _ if short == "ServiceUnknown" || short == "NameHasNoOwner" || name.contains(".Spawn.") => {
+                error.hint(match self.instance {
+                    Instance::System => "no systemd is on this bus: is this host booted with it?",
+                    Instance::User => address::no_session(),
+                })
+            }
             _ => error,
         }
     }
@@ -293,9 +310,8 @@ fn pairs(properties: &[Property]) -> Value {
     Value::Array("(sv)".into(), properties.iter().map(pair).collect())
 }
 
-fn is_there(refused: &Refused) -> bool {
-    refused.name == "org.freedesktop.systemd1.UnitExists"
-}
+/// The error for a unit that is there already.
+const THERE: &str = "org.freedesktop.systemd1.UnitExists";
 
 fn is_gone(refused: &Refused) -> bool {
     refused.name == "org.freedesktop.systemd1.NoSuchUnit"

@@ -113,7 +113,9 @@ fn unit() -> Unit {
 /// What `start` comes to, and the calls.
 fn started(answers: Vec<Say>) -> (Result<()>, Vec<Message>) {
     let (systemd, thread) = systemd(Instance::System, DIRECT, answers);
-    let result = systemd.unwrap().start(&unit(), 42);
+    let mut systemd = systemd.unwrap();
+    let result = systemd.start(&unit(), 42).and_then(|job| systemd.finish("onggi-a.scope", &job));
+    drop(systemd);
     (result, thread.join().unwrap())
 }
 
@@ -133,7 +135,7 @@ fn a_scope_is_made_of_a_process() {
         let (result, calls) = started(vec![answer]);
         result.unwrap();
         assert_eq!((calls.len(), calls[0].member.as_str()), (1, "StartTransientUnit"));
-        assert_eq!(calls[0].texts(), ["onggi-a.scope", "replace"]);
+        assert_eq!(calls[0].texts(), ["onggi-a.scope", "fail"]);
         assert_eq!(calls[0].body[2].signature(), "a(sv)");
         assert_eq!(calls[0].body[3].signature(), "a(sa(sv))");
         assert_eq!(calls[0].destination, "", "there is no bus to say it to");
@@ -158,18 +160,13 @@ fn a_scope_is_made_of_a_process() {
 }
 
 #[test]
-fn a_slice_is_made_without_processes_and_may_be_there() {
+fn a_slice_is_made_without_processes() {
     let name = Name::parse("a.slice::a-b.slice", "a", "system.slice").unwrap();
     let unit = Unit::new(name, Instance::System, "a", vec![], vec![]);
-    for answer in [Say::Job("done"), Say::Error("org.freedesktop.systemd1.UnitExists", "exists")] {
-        let (systemd, thread) = systemd(Instance::System, DIRECT, vec![answer]);
-        systemd.unwrap().start(&unit, 42).unwrap();
-        let calls = thread.join().unwrap();
-        let told = properties(&calls[0]);
-        assert!(
-            told.contains(&"Wants=['a.slice']".into()) && !told.iter().any(|p| p.starts_with("PIDs") || p.starts_with("Del"))
-        );
-    }
+    let (systemd, thread) = systemd(Instance::System, DIRECT, vec![Say::Job("done")]);
+    systemd.unwrap().start(&unit, 42).unwrap();
+    let told = properties(&thread.join().unwrap()[0]);
+    assert!(told.contains(&"Wants=['a.slice']".into()) && !told.iter().any(|p| p.starts_with("PIDs") || p.starts_with("Del")));
 }
 
 #[test]
@@ -179,15 +176,31 @@ fn a_job_that_fails_is_an_error() {
 }
 
 #[test]
-fn what_is_left_of_a_failed_unit_is_cleared_once() {
-    const THERE: Say = Say::Error("org.freedesktop.systemd1.UnitExists", "Unit onggi-a.scope was already loaded.");
-    let (result, calls) = started(vec![THERE, Say::Return(&[]), Say::Job("done")]);
-    result.unwrap();
-    let methods: Vec<_> = calls.iter().map(|c| c.member.as_str()).collect();
-    assert_eq!(methods, ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]);
-    let e = started(vec![THERE, Say::Return(&[]), THERE]).0.unwrap_err();
-    assert_eq!(e.field(), "/linux/cgroupsPath");
-    assert!(e.to_string().contains("systemctl stop"), "{e}");
+fn a_name_is_claimed_and_what_lives_is_let_alone() {
+    const GONE: Say = Say::Error("org.freedesktop.systemd1.NoSuchUnit", "Unit a.scope not loaded.");
+    for (answers, methods, free) in [
+        (vec![GONE], vec!["GetUnit"], true),
+        (vec![Say::Return(&["/a"]), Say::Return(&[]), GONE], vec!["GetUnit", "ResetFailedUnit", "GetUnit"], true),
+        (
+            vec![Say::Return(&["/a"]), Say::Return(&[]), Say::Return(&["/a"])],
+            vec!["GetUnit", "ResetFailedUnit", "GetUnit"],
+            false,
+        ),
+    ] {
+        let (systemd, thread) = systemd(Instance::System, DIRECT, answers);
+        let mut systemd = systemd.unwrap();
+        let claimed = systemd.claim("a.scope");
+        drop(systemd);
+        let calls = thread.join().unwrap();
+        assert_eq!(calls.iter().map(|c| c.member.as_str()).collect::<Vec<_>>(), methods);
+        match claimed {
+            Ok(()) => assert!(free),
+            Err(e) => {
+                assert_eq!((free, e.field()), (false, "/linux/cgroupsPath"));
+                assert!(e.to_string().contains("a.scope") && e.to_string().contains("systemctl stop"), "{e}");
+            }
+        }
+    }
 }
 
 #[test]

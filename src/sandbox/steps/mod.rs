@@ -7,6 +7,8 @@ mod process;
 mod program;
 mod rootfs;
 
+pub(super) use mounts::target as mount_point;
+
 use super::child::{Call, Child, Fail};
 use super::open;
 use super::report::{Kind, Report};
@@ -48,7 +50,11 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Symlink { path, target, replace, only_if } => rootfs::symlink(child, path, target, *replace, only_if.as_deref()),
         Action::Inside { devpts } => rootfs::inside(child, *devpts),
         Action::Console { rows, columns, uid, node } => rootfs::console(child, *rows, *columns, *uid, *node),
-        Action::Hooks(hooks) => program::hooks(hooks),
+        Action::Hooks(hooks) => program::hooks(child, hooks),
+        Action::NullStreams => {
+            rootfs::null_streams(child);
+            Ok(())
+        }
         Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
         Action::MoveRoot => rootfs::move_root(child),
         Action::Unexpose(path) => rootfs::unexpose(path),
@@ -81,7 +87,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Capabilities { caps, ambient, .. } => process::capabilities(*caps, *ambient),
         Action::Program { name, candidates } => program::find(child, name, candidates),
         Action::Seccomp(filter) => process::seccomp(child, filter),
-        Action::Release(first) => child.release(*first),
+        Action::Release(first, keep) => child.release(*first, keep),
         Action::Start => child.wait_for_start(),
         Action::CloseFrom(first) => fs::cloexec_from(*first).call("close_range"),
         Action::Exec => program::exec(child, plan),

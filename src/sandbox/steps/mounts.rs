@@ -77,7 +77,7 @@ fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fail> {
 }
 
 /// Opens the mount point, making it where it is missing.
-fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> {
+pub(in crate::sandbox) fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> {
     if m.strict {
         // A link here would mount procfs somewhere else, and masks and labels would apply to nothing (CVE-2019-19921).
         let flags = libc::O_PATH | libc::O_DIRECTORY;

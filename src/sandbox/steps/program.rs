@@ -143,7 +143,7 @@ fn not_executable(path: &CStr, errno: Errno) -> Fail {
 }
 
 /// Runs hooks of `hooks.createContainer` or `hooks.startContainer`. How one failed goes to the parent in numbers.
-pub(super) fn hooks(hooks: &[ChildHook]) -> Result<(), Fail> {
+pub(super) fn hooks(child: &Child, hooks: &[ChildHook]) -> Result<(), Fail> {
     for (n, hook) in hooks.iter().enumerate() {
         let cwd = match &hook.cwd {
             Some(path) => Some(fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?),
@@ -151,7 +151,8 @@ pub(super) fn hooks(hooks: &[ChildHook]) -> Result<(), Fail> {
         };
         let mut digits = [0u8; 12];
         let stdin: [&[u8]; 3] = [&hook.state.0, decimal(process::pid(), &mut digits), &hook.state.1];
-        let program = Program { cwd: cwd.as_ref().map(AsFd::as_fd), stdin: &stdin, ..hook.laid.program() };
+        let [stdout, stderr] = hook.output.map(|slot| slot.and_then(|slot| child.slot(slot.0).ok()));
+        let program = Program { cwd: cwd.as_ref().map(AsFd::as_fd), stdin: &stdin, stdout, stderr, ..hook.laid.program() };
         let mut buffer = [0u8; 200];
         let report = spawn::run(&program, &mut buffer).call("clone")?;
         let (value, detail, call) = match report.end {

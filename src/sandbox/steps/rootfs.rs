@@ -194,6 +194,27 @@ fn console_node(root: BorrowedFd<'_>, node: BorrowedFd<'_>) -> Result<(), Fail> 
     mount::move_mount(node, target.as_fd()).call("move_mount")
 }
 
+/// A stream on the host's null device keeps a mount of the host within reach, and its node's owner is the host's affair: the
+/// container's own node takes its place. Where that cannot be had the host's does its work.
+pub(super) fn null_streams(child: &Child) {
+    let is_null = |st: libc::stat| fs::kind(st.st_mode) == libc::S_IFCHR && st.st_rdev == libc::makedev(1, 3);
+    let on_null = |n: &i32| fs::stat_stdio(*n).is_ok_and(is_null);
+    if ![0, 1, 2].iter().any(on_null) {
+        return;
+    }
+    let Some(root) = &child.root else { return };
+    // It may be anything if /dev is shared: nothing that is opened so waits or takes a terminal.
+    let flags = libc::O_RDWR | libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let Ok(null) = inroot::open(root.as_fd(), c"/dev/null", flags, 0) else { return };
+    if !fs::stat(null.as_fd()).is_ok_and(is_null) || fs::set_status_flags(null.as_fd(), 0).is_err() {
+        return;
+    }
+    for n in (0..=2).filter(on_null) {
+        // Fails for no reason but those that leave the stream as it was.
+        let _as_it_was = fs::become_stdio(null.as_fd(), n);
+    }
+}
+
 /// Makes the held tree the root. Old root and new lie at one place, on top of each other, so the old one is never
 /// reachable by a name.
 pub(super) fn pivot(child: &Child, old_root_shared: bool) -> Result<(), Fail> {

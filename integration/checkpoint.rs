@@ -1,0 +1,594 @@
+//! checkpoint and restore, with the CRIU that the machine has.
+
+use crate::bundle::{Bundle, Container, Output, eventually, within};
+use crate::case;
+use crate::case::{Case, name_of_runtime};
+use crate::hostdelta::Snapshot;
+use crate::stage;
+use nix::libc;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, PipeReader};
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+const FILES: &str = "cannot save a stream that is a file outside";
+const WORDS: &str = "words its errors otherwise";
+/// runc 1.1 and crun 1.8 on a system whose CRIU is newer than they.
+const OLD: &str = "fails with the CRIU of trixie";
+
+pub fn cases() -> Vec<Case> {
+    let cases = vec![
+        case!(a_count_goes_on),
+        case!(a_count_goes_on_in_files).ours(FILES),
+        case!(five_times_in_a_row),
+        case!(what_is_left_running_runs),
+        case!(a_paused_container_is_saved_and_stays_paused),
+        case!(memory_saved_ahead_is_the_parent),
+        case!(a_terminal_is_handed_out_again),
+        case!(connections_inside_go_on).vm("a kernel older than 6.17: CRIU 4.1 cannot save TCP sockets of later ones"),
+        case!(mounts_come_back_as_they_were).except("runc", "makes the root writable"),
+        case!(exchanged_mount_points_open_nothing).except("runc", "CVE-2026-119101").except("crun", "CVE-2026-119101"),
+        case!(namespaces_of_others_are_joined_again).except("crun", OLD),
+        case!(hooks_run_and_one_that_fails_takes_it_away).ours("their order, and poststart"),
+        case!(a_restore_in_the_foreground_is_like_run),
+        case!(limits_are_set_again).vm("the pids controller"),
+        case!(the_annotation_names_a_configuration).ours("the log's name"),
+        case!(failures_quote_criu).ours(WORDS),
+        case!(what_cannot_be_saved_is_refused).except("crun", WORDS),
+        case!(what_is_no_checkpoint_is_refused).ours(WORDS),
+        case!(a_used_id_is_refused).except("crun", WORDS),
+        case!(a_killed_checkpoint_leaves_nothing).ours("what they leave is theirs"),
+        case!(a_killed_restore_leaves_nothing).ours("what they leave is theirs"),
+    ];
+    let able = |case: Case| match &*CANNOT {
+        None => case.both(),
+        Some(reason) => case.except(&name_of_runtime(), reason),
+    };
+    cases.into_iter().map(able).collect()
+}
+
+/// Why CRIU does not work here: it is made for kernels that were known when it was.
+static CANNOT: LazyLock<Option<String>> = LazyLock::new(|| match Command::new("criu").arg("check").output() {
+    Ok(output) if output.status.success() => None,
+    Ok(output) => {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        Some(format!("CRIU does not work here: {}", text.lines().find(|line| line.contains("Error")).unwrap_or_default()))
+    }
+    Err(error) => Some(format!("CRIU is not installed: {error}")),
+});
+
+/// Counts on its standard output and in a file of its own.
+const COUNT: &str =
+    "i=0; while :; do i=$((i+1)); echo $i; echo $i >/dev/shm/new; mv /dev/shm/new /dev/shm/count; sleep 0.02; done";
+
+fn counting() -> Bundle {
+    Bundle::new().sh(COUNT)
+}
+
+fn count(pid: i32) -> u64 {
+    fs::read_to_string(format!("/proc/{pid}/root/dev/shm/count")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// A command with a pipe for its standard output; the lines that come out.
+fn piped(bundle: &Bundle, args: &[&str]) -> (Output, BufReader<PipeReader>) {
+    let (reader, writer) = std::io::pipe().expect("make a pipe");
+    let errors = bundle.home.join("errors");
+    let mut command = bundle.command(args);
+    command.stdout(writer).stderr(File::create(&errors).expect("make a file"));
+    let mut child = command.spawn().expect("start the runtime");
+    drop(command);
+    let status = within(&mut child, Duration::from_secs(30)).expect("an end");
+    let stderr = fs::read_to_string(errors).expect("read the errors");
+    (Output { status, stdout: String::new(), stderr }, BufReader::new(reader))
+}
+
+fn number(lines: &mut BufReader<PipeReader>) -> u64 {
+    let mut line = String::new();
+    lines.read_line(&mut line).expect("read a line");
+    line.trim().parse().unwrap_or_else(|_| panic!("no number: {line:?}"))
+}
+
+/// Starts the container on a pipe, and waits until it counts.
+fn started(bundle: &Bundle) -> (Container<'_>, BufReader<PipeReader>) {
+    bundle.write();
+    let pid_file = bundle.home.join("pid").display().to_string();
+    let (output, lines) = piped(bundle, &["run", "--detach", "--pid-file", &pid_file, &bundle.id]);
+    assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
+    let container = Container { bundle, pid: pid_in(&pid_file) };
+    eventually("it counts", || count(container.pid) > 3);
+    (container, lines)
+}
+
+fn pid_in(file: impl AsRef<Path>) -> i32 {
+    fs::read_to_string(file).expect("read the pid file").parse().expect("digits in the pid file")
+}
+
+fn images(bundle: &Bundle) -> String {
+    bundle.home.join("images").display().to_string()
+}
+
+/// The words of a call with the directories that all these tests use.
+fn words(command: &str, bundle: &Bundle, flags: &[&str]) -> Vec<String> {
+    let work = bundle.home.join("work").display().to_string();
+    let mut words: Vec<String> = [command, "--image-path", &images(bundle), "--work-path", &work].map(Into::into).into();
+    words.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    words.push(bundle.id.clone());
+    words
+}
+
+fn checkpoint(bundle: &Bundle, flags: &[&str]) {
+    let output = bundle.call(words("checkpoint", bundle, flags));
+    assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
+}
+
+fn restore_words(bundle: &Bundle, flags: &[&str]) -> Vec<String> {
+    let pid_file = bundle.home.join("restored").display().to_string();
+    let flags: Vec<&str> = ["--detach", "--pid-file", &pid_file].iter().chain(flags).copied().collect();
+    words("restore", bundle, &flags)
+}
+
+/// Restores the container on a pipe.
+fn restored<'a>(bundle: &'a Bundle, flags: &[&str]) -> (Container<'a>, BufReader<PipeReader>) {
+    let words = restore_words(bundle, flags);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (output, lines) = piped(bundle, &words);
+    assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
+    (Container { bundle, pid: pid_in(bundle.home.join("restored")) }, lines)
+}
+
+fn unknown(bundle: &Bundle) {
+    for command in ["state", "delete"] {
+        let output = bundle.call([command, &bundle.id]);
+        assert!(output.status != 0 && output.error().contains("does not exist"), "{output:?}");
+    }
+}
+
+fn a_count_goes_on() {
+    let bundle = counting();
+    let before = Snapshot::of(&bundle);
+    let (_container, mut lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    unknown(&bundle);
+    before.assert_unchanged();
+    let mut last = 0;
+    let mut line = String::new();
+    while lines.read_line(&mut line).expect("read a line") > 0 {
+        last = line.trim().parse().expect("a number");
+        line.clear();
+    }
+
+    let (container, mut lines) = restored(&bundle, &[]);
+    assert_eq!(number(&mut lines), last + 1);
+    assert_eq!(number(&mut lines), last + 2);
+    assert_eq!((container.status().as_str(), container.state()["pid"].as_i64()), ("running", Some(container.pid.into())));
+    // As any other container.
+    let output = container.call("exec", &["cat", "/dev/shm/count"]);
+    assert!(output.stdout.trim().parse::<u64>().is_ok_and(|n| n > last), "{output:?}");
+    container.ok("pause", &[]);
+    assert_eq!(container.status(), "paused");
+    container.ok("resume", &[]);
+    let pids: Vec<i64> = serde_json::from_str(&container.call("ps", &["--format=json"]).stdout).expect("pids");
+    assert!(pids.contains(&container.pid.into()));
+    container.kill("KILL");
+    assert_eq!(container.wait(), 137);
+    eventually("stopped", || container.status() == "stopped");
+    container.ok("delete", &[]);
+    before.assert_unchanged();
+}
+
+fn a_count_goes_on_in_files() {
+    let bundle = counting();
+    let container = bundle.detach();
+    eventually("it counts", || count(container.pid) > 3);
+    checkpoint(&bundle, &[]);
+    let last: u64 = container.stdout().lines().last().expect("a line").parse().expect("a number");
+    // CRIU goes on at the place where the file was left.
+    let path = bundle.home.join("0.stdout");
+    let mut command = bundle.command(restore_words(&bundle, &[]));
+    command.stdout(File::options().write(true).open(&path).expect("open the file"));
+    command.stderr(File::create(bundle.home.join("errors")).expect("make a file"));
+    let status = within(&mut command.spawn().expect("start the runtime"), Duration::from_secs(30));
+    assert_eq!(status, Some(0), "{:?}", fs::read_to_string(bundle.home.join("errors")));
+    let printed = || fs::read_to_string(&path).expect("read the file");
+    eventually("it prints", || printed().lines().count() as u64 > last + 3);
+    assert!(printed().lines().take(last as usize + 3).enumerate().all(|(n, line)| line == (n + 1).to_string()), "{}", printed());
+}
+
+fn five_times_in_a_row() {
+    let bundle = counting();
+    let before = Snapshot::of(&bundle);
+    let (mut container, mut lines) = started(&bundle);
+    let mut last = 0;
+    for _ in 0..5 {
+        let now = number(&mut lines);
+        assert!(now > last, "{now} after {last}");
+        last = now;
+        let pid = container.pid;
+        let _ = fs::remove_dir_all(images(&bundle));
+        checkpoint(&bundle, &[]);
+        assert_eq!(stage::exit_status(pid), Some(137));
+        before.assert_unchanged();
+        (container, lines) = restored(&bundle, &[]);
+    }
+    container.ok("delete", &["--force"]);
+    before.assert_unchanged();
+}
+
+fn what_is_left_running_runs() {
+    let bundle = counting();
+    let (container, _lines) = started(&bundle);
+    // Podman says it twice.
+    checkpoint(&bundle, &["--leave-running", "--leave-running"]);
+    assert_eq!(container.status(), "running");
+    let saved = count(container.pid);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+    container.ok("delete", &["--force"]);
+    let (container, mut lines) = restored(&bundle, &[]);
+    assert!(number(&mut lines) <= saved + 1);
+    container.ok("delete", &["--force"]);
+}
+
+fn a_paused_container_is_saved_and_stays_paused() {
+    let bundle = counting();
+    let (container, _lines) = started(&bundle);
+    container.ok("pause", &[]);
+    let saved = count(container.pid);
+    checkpoint(&bundle, &["--leave-running"]);
+    assert_eq!(container.status(), "paused");
+    container.ok("resume", &[]);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+    container.ok("pause", &[]);
+    let _ = fs::remove_dir_all(images(&bundle));
+    checkpoint(&bundle, &[]);
+    unknown(&bundle);
+    let (container, _lines) = restored(&bundle, &[]);
+    assert_eq!(container.status(), "running");
+    eventually("it counts on", || count(container.pid) > saved + 5);
+}
+
+fn memory_saved_ahead_is_the_parent() {
+    let bundle = counting();
+    let (container, _lines) = started(&bundle);
+    let ahead = bundle.home.join("ahead").display().to_string();
+    let work = bundle.home.join("work").display().to_string();
+    let output = bundle.call(["checkpoint", "--pre-dump", "--image-path", &ahead, "--work-path", &work, &bundle.id]);
+    if output.stderr.contains("soft-dirty") || output.stderr.contains("MemTrack") {
+        // Not every kernel has it, and CRIU says which.
+        return;
+    }
+    assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
+    let saved = count(container.pid);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+    checkpoint(&bundle, &["--parent-path", "../ahead"]);
+    assert!(Path::new(&images(&bundle)).join("parent").is_symlink());
+    let (container, _lines) = restored(&bundle, &[]);
+    eventually("it counts on", || count(container.pid) > saved + 6);
+}
+
+/// What comes of the socket's next connection.
+fn master(socket: &UnixListener) -> File {
+    let (connection, _) = socket.accept().expect("accept the runtime");
+    onggi::sys::socket::recv_fd(connection.as_fd(), &mut [0; 4096]).expect("one descriptor").0.into()
+}
+
+fn a_terminal_is_handed_out_again() {
+    let bundle = counting().set("/process/terminal", true);
+    let path = bundle.home.join("console");
+    let socket = UnixListener::bind(&path).expect("make a socket");
+    let console = path.display().to_string();
+    let container = bundle.create_with(&["--console-socket", &console]);
+    let first = master(&socket);
+    container.start();
+    eventually("it counts", || count(container.pid) > 3);
+    checkpoint(&bundle, &[]);
+    drop(first);
+    let (container, _lines) = restored(&bundle, &["--console-socket", &console]);
+    let mut lines = BufReader::new(master(&socket));
+    let mut line = String::new();
+    for _ in 0..2 {
+        line.clear();
+        lines.read_line(&mut line).expect("read a line");
+    }
+    let n: u64 = line.trim().parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
+    eventually("it counts on", || count(container.pid) > n);
+}
+
+fn connections_inside_go_on() {
+    // The counter goes through a connection, and the file is written at its other end.
+    let script = format!(
+        "ifconfig lo up; nc -l -p 80 -e sh -c 'while read n; do echo $n >/dev/shm/count; done' & sleep 0.3; ({}) | nc 127.0.0.1 80",
+        "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done"
+    );
+    let bundle = Bundle::new().capabilities(&["CAP_NET_ADMIN", "CAP_NET_BIND_SERVICE"]).sh(&script);
+    let (container, _lines) = started(&bundle);
+    let output = bundle.call(words("checkpoint", &bundle, &[]));
+    assert!(output.status != 0, "{output:?}");
+    if name_of_runtime() == "onggi" {
+        assert!(output.stderr.contains("--tcp-established"), "{output:?}");
+    }
+    // Nothing has happened to it.
+    let saved = count(container.pid);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+    checkpoint(&bundle, &["--tcp-established"]);
+    let (container, _lines) = restored(&bundle, &["--tcp-established"]);
+    eventually("it counts on", || count(container.pid) > saved + 6);
+}
+
+fn mounts_come_back_as_they_were() {
+    let bundle = counting().set("/root/readonly", true);
+    let (data, file) = (bundle.home.join("data"), bundle.home.join("file"));
+    fs::create_dir(&data).expect("make a directory");
+    fs::write(data.join("x"), "of the host").expect("write a file");
+    fs::write(&file, "a file").expect("write a file");
+    let (data, file) = (data.display().to_string(), file.display().to_string());
+    symlink("/var", bundle.rootfs().join("by-a-link")).expect("make a link");
+    let bundle = bundle
+        .mount("/data", "bind", &data, &["bind", "ro", "nosuid"])
+        .mount("/by-a-link/deep/rw", "bind", &data, &["rbind", "noexec"])
+        .mount("/etc/file", "bind", &file, &["bind", "ro"])
+        .mount("/data2", "tmpfs", "tmpfs", &["size=1m"]);
+    let (container, _lines) = started(&bundle);
+    let table = |pid: i32| -> Vec<String> {
+        let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("read the mounts");
+        let place = |line: &str| line.split(' ').skip(4).take(2).collect::<Vec<_>>().join(" ");
+        let mut all: Vec<String> = text.lines().map(place).collect();
+        all.sort();
+        all
+    };
+    let mounts = table(container.pid);
+    checkpoint(&bundle, &[]);
+    // As an engine does that unpacks the root file system anew.
+    for place in ["etc/file", "data", "data2", "var/deep/rw", "var/deep"] {
+        let path = bundle.rootfs().join(place);
+        if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.expect("remove a mount point");
+    }
+    let (container, _lines) = restored(&bundle, &[]);
+    assert_eq!(table(container.pid), mounts);
+    let script = "cat /data/x /etc/file /var/deep/rw/x; touch /var/deep/rw/y && for f in /data/z /etc/file /z; do touch $f; done";
+    let output = container.call("exec", &["sh", "-c", script]);
+    assert!(output.stdout.starts_with("of the hosta fileof the host"), "{output:?}");
+    assert_eq!(output.stderr.matches("Read-only file system").count(), 3, "{output:?}");
+}
+
+/// SEC-17: the container exchanges the links that its mount points were found by.
+fn exchanged_mount_points_open_nothing() {
+    let bundle = Bundle::new().capabilities(&["CAP_DAC_OVERRIDE"]);
+    let (secret, own) = (bundle.home.join("secret"), bundle.home.join("own"));
+    for dir in [&secret, &own] {
+        fs::create_dir(dir).expect("make a directory");
+    }
+    for name in ["one", "two"] {
+        symlink(format!("/mnt-{name}"), bundle.rootfs().join(name)).expect("make a link");
+    }
+    let bundle = bundle
+        .mount("/one", "bind", &secret.display().to_string(), &["bind", "ro"])
+        .mount("/two", "bind", &own.display().to_string(), &["bind"])
+        .sh(&format!("rm /one /two; ln -s /mnt-two /one; ln -s /mnt-one /two; {COUNT}"));
+    let before = Snapshot::of(&bundle);
+    let (container, _lines) = started(&bundle);
+    let output = bundle.call(words("checkpoint", &bundle, &["--leave-running"]));
+    container.ok("delete", &["--force"]);
+    if output.status != 0 {
+        return;
+    }
+    let output = bundle.call(restore_words(&bundle, &[]));
+    if output.status == 0 {
+        let script = "touch /one/x /two/x /mnt-one/x /mnt-two/x";
+        bundle.call(["exec", &bundle.id, "sh", "-c", script]);
+        assert!(!secret.join("x").exists(), "the read-only source is writable");
+    } else {
+        assert!(output.stderr.contains("/mounts/"), "{output:?}");
+        before.assert_unchanged();
+    }
+}
+
+fn namespaces_of_others_are_joined_again() {
+    let holder = Bundle::new().args(["sleep", "1000"]);
+    let other = holder.detach();
+    let path = |kind: &str| format!("/proc/{}/ns/{kind}", other.pid);
+    let mut bundle = counting();
+    let list = bundle.config["linux"]["namespaces"].as_array_mut().expect("a list");
+    for (kind, file) in [("network", "net"), ("ipc", "ipc")] {
+        let entry = list.iter_mut().find(|entry| entry["type"] == kind).expect("the namespace");
+        entry["path"] = Value::from(path(file));
+    }
+    let (container, _lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    let saved = count(container.pid);
+    let (container, _lines) = restored(&bundle, &[]);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+    for file in ["net", "ipc"] {
+        let inode = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/{file}")).expect("read a namespace");
+        assert_eq!(inode(container.pid), inode(other.pid));
+    }
+}
+
+fn hook(path: &Path) -> Value {
+    json!([{"path": path.display().to_string()}])
+}
+
+fn hooks_run_and_one_that_fails_takes_it_away() {
+    let bundle = counting();
+    let note = bundle.home.join("notes");
+    let script = |name: &str, tail: &str| -> PathBuf {
+        let path = bundle.home.join(name);
+        let text = format!(
+            "#!/bin/sh\ns=$(cat); echo {name} $(echo $s | grep -o '\"status\":\"[a-z]*\"') >>{}; {tail}\n",
+            note.display()
+        );
+        fs::write(&path, text).expect("write a hook");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("set its mode");
+        path
+    };
+    let names = ["prestart", "createRuntime", "poststart", "poststop"];
+    let scripts = names.map(|name| script(name, ""));
+    let failing = script("failing", "exit 3");
+    let mut bundle = names.iter().zip(&scripts).fold(bundle, |b, (name, path)| b.set(&format!("/hooks/{name}"), hook(path)));
+    let (_container, _lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    let before = Snapshot::of(&bundle);
+    let _ = fs::remove_file(&note);
+    let (container, _lines) = restored(&bundle, &[]);
+    container.ok("delete", &["--force"]);
+    let want = ["creating", "creating", "running", "stopped"].iter().zip(names).map(|(s, n)| format!("{n} \"status\":\"{s}\"\n"));
+    assert_eq!(fs::read_to_string(&note).expect("read the notes"), want.collect::<String>());
+
+    for stage in ["createRuntime", "poststart"] {
+        bundle = bundle.set(&format!("/hooks/{stage}"), hook(&failing));
+        bundle.write();
+        let output = bundle.call(restore_words(&bundle, &[]));
+        assert!(output.status == 1 && output.stderr.contains(&format!("error running {stage} hook #0")), "{output:?}");
+        before.assert_unchanged();
+        bundle = bundle.set(&format!("/hooks/{stage}"), hook(&scripts[0]));
+    }
+}
+
+fn a_restore_in_the_foreground_is_like_run() {
+    let bundle = Bundle::new().sh(&format!("trap 'exit 7' TERM; {COUNT}"));
+    let before = Snapshot::of(&bundle);
+    let (container, _lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    let saved = count(container.pid);
+    let mut command = bundle.command(words("restore", &bundle, &[]));
+    command
+        .stdout(File::create(bundle.home.join("out")).expect("a file"))
+        .stderr(File::create(bundle.home.join("err")).expect("a file"));
+    let mut child = command.spawn().expect("start the runtime");
+    let pid = || -> i32 {
+        let state: Value = serde_json::from_str(&bundle.call(["state", &bundle.id]).stdout).unwrap_or_default();
+        state["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0)
+    };
+    eventually("it counts on", || count(pid()) > saved + 3);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id().cast_signed()), nix::sys::signal::SIGTERM)
+        .expect("send a signal");
+    assert_eq!(within(&mut child, Duration::from_secs(10)), Some(7));
+    unknown(&bundle);
+    before.assert_unchanged();
+}
+
+fn limits_are_set_again() {
+    let bundle = counting().set("/linux/resources/pids/limit", 77);
+    let (_container, _lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    let (container, _lines) = restored(&bundle, &[]);
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", container.pid)).expect("read the cgroup");
+    let group = groups.lines().last().unwrap_or_default().trim_start_matches("0::").to_owned();
+    let limit = fs::read_to_string(format!("/sys/fs/cgroup{group}/pids.max")).expect("read the limit");
+    assert_eq!((group.contains(&bundle.id), limit.trim()), (true, "77"));
+}
+
+fn the_annotation_names_a_configuration() {
+    let bundle = counting();
+    let file = bundle.home.join("criu.conf");
+    fs::write(&file, "log-file other.log\n").expect("write a file");
+    let bundle = bundle.set("/annotations/org.criu.config", file.display().to_string());
+    let (_container, _lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    assert!(bundle.home.join("work/other.log").exists());
+}
+
+fn failures_quote_criu() {
+    // A lock is a thing that is not saved unasked.
+    let flock = |how: i32| format!("exec 9>/dev/shm/lock; /inside call {} 9 {how}", libc::SYS_flock);
+    let bundle = Bundle::new().sh(&format!("{} >/dev/null; {COUNT}", flock(libc::LOCK_EX)));
+    let (container, _lines) = started(&bundle);
+    let output = bundle.call(words("checkpoint", &bundle, &[]));
+    assert!(output.status == 1 && output.error().lines().count() == 1, "{output:?}");
+    for text in ["Error (criu/", "--file-locks", "work/dump.log"] {
+        assert!(output.stderr.contains(text), "{text} not in {output:?}");
+    }
+    assert_eq!(container.status(), "running");
+    let saved = count(container.pid);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+    checkpoint(&bundle, &["--file-locks"]);
+    let (container, _lines) = restored(&bundle, &["--file-locks"]);
+    eventually("it counts on", || count(container.pid) > saved + 6);
+    let output = container.call("exec", &["sh", "-c", &flock(libc::LOCK_EX | libc::LOCK_NB)]);
+    assert_eq!(output.stdout.trim(), "EAGAIN", "{output:?}");
+}
+
+fn what_cannot_be_saved_is_refused() {
+    let bundle = counting();
+    let container = bundle.create();
+    let refused = |state: &str| {
+        let output = bundle.call(words("checkpoint", &bundle, &[]));
+        let text = format!("annot be checkpointed in {state} state");
+        assert!(output.status == 1 && output.error().contains(&text), "{output:?}");
+    };
+    refused("created");
+    container.kill("KILL").wait();
+    eventually("stopped", || container.status() == "stopped");
+    refused("stopped");
+    container.ok("delete", &[]);
+    let output = bundle.call(words("checkpoint", &bundle, &[]));
+    assert!(output.status == 1 && output.error().contains("container does not exist"), "{output:?}");
+}
+
+fn what_is_no_checkpoint_is_refused() {
+    let bundle = counting();
+    bundle.write();
+    let before = Snapshot::of(&bundle);
+    let refused = |text: &str| {
+        let output = bundle.call(restore_words(&bundle, &[]));
+        assert!(output.status == 1 && output.error().contains(text), "{text} not in {output:?}");
+        assert_eq!(output.error().lines().count(), 1, "{output:?}");
+        assert!(!bundle.home.join("restored").exists());
+        before.assert_unchanged();
+    };
+    refused("no such file or directory");
+    let images = bundle.home.join("images");
+    fs::create_dir(&images).expect("make a directory");
+    refused("it holds no checkpoint: inventory.img is missing");
+    fs::write(images.join("inventory.img"), "nonsense").expect("write a file");
+    fs::write(images.join("descriptors.json"), "[]").expect("write a file");
+    refused("restore the container: Error (criu/");
+}
+
+fn a_used_id_is_refused() {
+    let bundle = counting();
+    let (container, _lines) = started(&bundle);
+    checkpoint(&bundle, &["--leave-running"]);
+    let output = bundle.call(restore_words(&bundle, &[]));
+    assert!(output.status == 1 && output.error().contains("container with given ID already exists"), "{output:?}");
+    let saved = count(container.pid);
+    eventually("it counts on", || count(container.pid) > saved + 3);
+}
+
+/// Starts a command and kills it after a while, longer each time; then all must be there that `delete --force` needs.
+fn killed_after(bundle: &Bundle, words: &[String], milliseconds: u64) {
+    let mut command = bundle.command(words);
+    let null = || File::options().write(true).open("/dev/null").expect("open /dev/null");
+    let mut child = command.stdout(null()).stderr(null()).spawn().expect("start the runtime");
+    std::thread::sleep(Duration::from_millis(milliseconds));
+    let _ = child.kill();
+    let _ = child.wait();
+    let output = bundle.call(["delete", "--force", &bundle.id]);
+    assert!(output.status == 0 && output.error().is_empty(), "after {milliseconds} ms: {output:?}");
+}
+
+fn a_killed_checkpoint_leaves_nothing() {
+    let bundle = counting();
+    let before = Snapshot::of(&bundle);
+    for milliseconds in (0..150).step_by(15) {
+        let (_container, _lines) = started(&bundle);
+        killed_after(&bundle, &words("checkpoint", &bundle, &[]), milliseconds);
+        before.assert_unchanged();
+    }
+}
+
+fn a_killed_restore_leaves_nothing() {
+    let bundle = counting();
+    let before = Snapshot::of(&bundle);
+    let (_container, _lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    for milliseconds in (0..240).step_by(20) {
+        killed_after(&bundle, &restore_words(&bundle, &[]), milliseconds);
+        before.assert_unchanged();
+    }
+}

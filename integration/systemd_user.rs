@@ -1,0 +1,146 @@
+//! Containers in units of an ordinary user's systemd, and what a user is told who has none.
+
+use crate::bundle::{Bundle, Output, eventually};
+use crate::case;
+use crate::case::Case;
+use crate::systemd::{gone, group, read, scope, systemctl};
+use serde_json::json;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+pub fn cases() -> Vec<Case> {
+    let words = "words its errors otherwise";
+    let cases = vec![
+        case!(a_user_s_limits_are_delegated).except("runc", "wants the flag").except("crun", "in parts"),
+        case!(a_user_without_a_session_is_told).ours(words),
+        case!(a_bus_without_systemd_is_told).ours(words),
+    ];
+    cases.into_iter().map(|case| case.systemd()).collect()
+}
+
+const USER: &str = "onggi-test";
+
+/// A user with a session that lingers: uid, and the environment of the session.
+fn user() -> (u32, String) {
+    if !Command::new("id").arg(USER).output().expect("run id").status.success() {
+        let made = Command::new("useradd").args(["--create-home", USER]).status().expect("run useradd");
+        assert!(made.success());
+        assert!(Command::new("loginctl").args(["enable-linger", USER]).status().expect("run loginctl").success());
+    }
+    let uid = String::from_utf8_lossy(&Command::new("id").args(["-u", USER]).output().expect("run id").stdout).trim().to_owned();
+    let runtime = format!("/run/user/{uid}");
+    for _ in 0..600 {
+        if Path::new(&runtime).join("systemd/private").exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    (uid.parse().expect("a number"), runtime)
+}
+
+/// The same command as that user, with nothing but these in the environment.
+fn as_user(command: &Command, uid: u32, environment: &[(&str, &str)]) -> Command {
+    let mut user = Command::new("setpriv");
+    user.args([format!("--reuid={uid}"), format!("--regid={uid}"), "--clear-groups".into()]);
+    user.arg("/usr/local/bin/onggi-under-test").args(command.get_args()).env_clear().envs(environment.iter().copied());
+    user.current_dir(command.get_current_dir().expect("a directory"));
+    user
+}
+
+/// A bundle of the user's, without root in it.
+fn of_user(uid: u32) -> Bundle {
+    let copied = Path::new("/usr/local/bin/onggi-under-test");
+    if !copied.exists() {
+        let found = crate::bundle::find_program(&crate::case::runtime()).expect("find the runtime");
+        fs::copy(found, copied).expect("copy the runtime");
+    }
+    let map = json!([{"containerID": 0, "hostID": uid, "size": 1}]);
+    let bundle = Bundle::new().args(["sleep", "10000"]).namespace("user").namespace("cgroup");
+    let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let path = format!("user.slice:test:{}", bundle.id);
+    let bundle = bundle.set("/linux/cgroupsPath", path).set("/linux/resources", json!({}));
+    let bundle = bundle.set("/mounts", json!([{"destination": "/proc", "type": "proc", "source": "proc"}]));
+    let give = Command::new("chown").args(["-R", "--no-dereference", USER]).arg(&bundle.home).status().expect("run chown");
+    assert!(give.success());
+    bundle
+}
+
+fn a_user_s_limits_are_delegated() {
+    let (uid, runtime) = user();
+    let session = [("XDG_RUNTIME_DIR", runtime.as_str())];
+    let bundle = of_user(uid)
+        .set("/linux/resources/memory", json!({"limit": 67108864, "swap": 67108864}))
+        .set("/linux/resources/pids", json!({"limit": 30}))
+        .set("/linux/resources/cpu", json!({"shares": 512, "quota": 50000}));
+    bundle.write();
+    let call = |args: &[&str]| -> Output { bundle.finish(as_user(&bundle.command(args), uid, &session)) };
+    let fine = |args: &[&str]| -> String {
+        let output = call(args);
+        assert!(output.status == 0 && output.stderr.is_empty(), "{args:?}: {output:?}");
+        output.stdout
+    };
+    let pid_file = bundle.home.join("pid").display().to_string();
+    fine(&["--systemd-cgroup", "run", "--detach", "--pid-file", &pid_file, &bundle.id]);
+    let pid = fs::read_to_string(&pid_file).expect("read the pid file").parse().expect("a number");
+    let whole = group(pid);
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+    assert_eq!(whole, Path::new(&manager).join("user.slice").join(scope(&bundle)));
+    let files = |names: &[&str]| names.iter().map(|name| read(&whole, name)).collect::<Vec<_>>();
+    const FILES: [&str; 5] = ["memory.max", "memory.swap.max", "pids.max", "cpu.weight", "cpu.max"];
+    assert_eq!(files(&FILES), ["67108864", "0", "30", "59", "50000 100000"]);
+    // Moved there by systemd: this is not a process of the session's.
+    assert_eq!(fine(&["exec", &bundle.id, "cat", "/proc/self/cgroup"]), "0::/\n");
+    fine(&["update", "--pids-limit", "31", "--memory", "50331648", &bundle.id]);
+    let reload = format!("--machine={USER}@.host");
+    for _ in 0..3 {
+        let mut command = Command::new("setpriv");
+        command.args([format!("--reuid={uid}"), "--clear-groups".into(), "systemctl".into(), "--user".into()]);
+        let status = command.arg("daemon-reload").envs(session).status().unwrap_or_else(|e| panic!("{reload}: {e}"));
+        assert!(status.success());
+        systemctl(&["daemon-reload"]);
+    }
+    assert_eq!(files(&FILES), ["50331648", "0", "31", "59", "50000 100000"]);
+    fine(&["pause", &bundle.id]);
+    assert!(fine(&["state", &bundle.id]).contains("paused"));
+    fine(&["resume", &bundle.id]);
+    fine(&["delete", "--force", &bundle.id]);
+    gone(&bundle, &whole);
+}
+
+fn a_user_without_a_session_is_told() {
+    let (uid, _) = user();
+    let bundle = of_user(uid);
+    bundle.write();
+    let run = |environment: &[(&str, &str)]| {
+        let output = bundle.finish(as_user(&bundle.command(["--systemd-cgroup", "run", &bundle.id]), uid, environment));
+        assert_eq!((output.status, bundle.root().join(&bundle.id).exists()), (1, false), "{output:?}");
+        output.stderr
+    };
+    let nothing = run(&[]);
+    assert!(nothing.contains("XDG_RUNTIME_DIR") && nothing.contains("loginctl enable-linger"), "{nothing}");
+    let elsewhere = run(&[("XDG_RUNTIME_DIR", "/run/nowhere")]);
+    assert!(elsewhere.contains("/run/nowhere/") && elsewhere.contains("loginctl"), "{elsewhere}");
+    // The system's bus lets everybody in, and its systemd asks polkit.
+    let system = run(&[("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/dbus/system_bus_socket")]);
+    assert!(system.contains("systemd says: ") && system.contains("your own session"), "{system}");
+}
+
+/// A bus that answers, with nobody on it.
+fn a_bus_without_systemd_is_told() {
+    let (uid, _) = user();
+    let bundle = of_user(uid);
+    bundle.write();
+    let address = format!("unix:path={}/bus", bundle.home.display());
+    let mut daemon = Command::new("setpriv");
+    daemon.args([format!("--reuid={uid}"), "--clear-groups".into(), "dbus-daemon".into(), "--session".into(), "--nofork".into()]);
+    let mut daemon = daemon.arg(format!("--address={address}")).spawn().expect("start dbus-daemon");
+    eventually("listens", || bundle.home.join("bus").exists());
+    let environment = [("DBUS_SESSION_BUS_ADDRESS", address.as_str())];
+    let output = bundle.finish(as_user(&bundle.command(["--systemd-cgroup", "run", &bundle.id]), uid, &environment));
+    daemon.kill().expect("end dbus-daemon");
+    daemon.wait().expect("reap it");
+    assert_eq!(output.status, 1, "{output:?}");
+    assert!(output.stderr.contains("systemd says: ") && output.stderr.contains("loginctl"), "{output:?}");
+}
