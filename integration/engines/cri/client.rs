@@ -71,6 +71,9 @@ impl Pod {
     /// A pod with this `LinuxPodSandboxConfig`, by the runtime under test.
     pub fn run(here: &Here, linux: Message) -> Pod {
         let metadata = Message::new().text(1, &here.name).text(2, &here.name).text(3, "default");
+        // A kubelet always names the cgroup of the pod; with systemd containerd has no default that would do.
+        let parent = if system::driver() == "systemd" { "engines-cri.slice" } else { "/engines-cri" };
+        let linux = if linux.get_text(1).is_empty() { linux.text(1, parent) } else { linux };
         let logs = here.dir.clone();
         // As kubelets do: a pod on the host's network has the host's name.
         let on_host = linux.get_message(2).get_message(1).get_number(1) == NODE.cast_unsigned();

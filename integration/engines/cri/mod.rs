@@ -278,8 +278,7 @@ fn stats(here: &Here) {
 }
 
 fn limits(here: &Here) {
-    let parent = if crate::system::driver() == "systemd" { "engines-cri.slice" } else { "/engines-cri" };
-    let pod = Pod::run(here, Message::new().text(1, parent));
+    let pod = Pod::run(here, Message::new());
     let resources = Message::new().number(1, 100_000).number(2, 50_000).number(3, 512).number(4, 50_003_968).number(5, 900);
     let container =
         pod.container("limited", &["sleep", "infinity"], |config| limited(config, resources.entry(9, "memory.high", "40001536")));
