@@ -39,6 +39,12 @@ impl Case {
         self
     }
 
+    /// Runs nowhere but where there is `what`, and that is not here.
+    pub fn without(mut self, what: &str) -> Case {
+        self.ignored = Some(format!("needs {what}"));
+        self
+    }
+
     /// Runs here and in the virtual machine: there is more to see there.
     pub fn both(mut self) -> Case {
         self.vm = true;

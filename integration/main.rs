@@ -19,10 +19,12 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod apparmor;
 mod bad_input;
 mod budget;
 mod console;
 mod control;
+mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
@@ -30,12 +32,14 @@ mod hooks;
 mod lifecycle;
 mod mounts;
 mod namespaces;
+mod nested;
 mod process;
 mod program;
 mod resources;
 mod rootfs_attacks;
 mod rootless;
 mod seccomp;
+mod selinux;
 mod survival;
 mod userns;
 
@@ -58,12 +62,14 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
         console::cases(),
         control::cases(),
         exec::cases(),
         exec_streams::cases(),
+        delegation::cases(),
         devices::cases(),
         hooks::cases(),
         bad_input::cases(),
@@ -71,11 +77,13 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         mounts::cases(),
         namespaces::cases(),
+        nested::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),
         rootfs_attacks::cases(),
         seccomp::cases(),
+        selinux::cases(),
         rootless::cases(),
         survival::cases(),
         userns::cases(),

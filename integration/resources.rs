@@ -15,6 +15,7 @@ const WORDS: &str = "words its errors otherwise";
 
 pub fn cases() -> Vec<Case> {
     vec![
+        case!(intel_rdt_without_resctrl_is_refused).except("runc", "does nothing then").except("crun", "does nothing then"),
         case!(memory_limits_are_written).vm(CONTROLLERS),
         case!(swap_is_what_memory_and_swap_have_over_memory).vm(CONTROLLERS),
         case!(cpu_limits_are_written).vm(CONTROLLERS),
@@ -357,4 +358,19 @@ fn cgroups_below_the_container_s_are_removed() {
     fs::write(inner.join("cgroup.procs"), container.pid.to_string()).expect("move the process");
     container.ok("delete", &["--force"]);
     before.assert_unchanged();
+}
+
+/// The processors that tests run on have none; what is done with it is tested on a tree of files.
+fn intel_rdt_without_resctrl_is_refused() {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read mountinfo");
+    if mounts.contains(" - resctrl ") {
+        return;
+    }
+    for asked in [json!({}), json!({"closID": "gold"}), json!({"memBwSchema": "MB:0=50", "enableMonitoring": true})] {
+        Bundle::new().set("/linux/intelRdt", asked).fails("/linux/intelRdt: use Intel RDT: no resctrl file system is mounted");
+    }
+    let bundle = Bundle::new().args(["sleep", "100"]);
+    let container = bundle.detach();
+    let output = container.call("update", &["--mem-bw-schema=MB:0=50"]);
+    assert!(output.status != 0 && output.error().contains("the container was made without Intel RDT"), "{output:?}");
 }

@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
             .except("runc", "CVE-2025-31133")
             .except("crun", "binds what the link names"),
         case!(the_old_root_is_out_of_reach),
+        case!(a_moved_root_leaves_no_bare_proc_behind),
         case!(links_that_stay_inside_work),
     ]
 }
@@ -182,6 +183,18 @@ fn the_old_root_is_out_of_reach() {
         let bundle = bundle.mount(&format!("/way{}/dir", canary.path.display()), "tmpfs", "tmpfs", &["mode=700"]);
         runs(&bundle, &canary, target);
     }
+}
+
+/// Without a pivot the host's procfs stays somewhere below the root. While the kernel can see a bare one, a user namespace
+/// inside may mount procfs anew, and has what was masked.
+fn a_moved_root_leaves_no_bare_proc_behind() {
+    let inner = "mount -t proc proc /mnt && echo mounted";
+    let bundle = Bundle::new().capabilities(&["CAP_SYS_ADMIN", "CAP_SETFCAP"]);
+    fs::create_dir_all(bundle.rootfs().join("mnt")).expect("make a directory");
+    let bundle = bundle.sh(&format!("unshare -Urmpf sh -c '{inner}'; echo over"));
+    let output = bundle.run_with(&["--no-pivot"]);
+    assert_eq!(output.stdout, "over\n", "{output:?}");
+    assert!(output.stderr.contains("mount") && output.stderr.contains("ermi"), "{output:?}");
 }
 
 fn links_that_stay_inside_work() {

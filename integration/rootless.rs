@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::Mutex;
 
 /// A user that no machine has.
-const USER: u32 = 54321;
+pub const USER: u32 = 54321;
 
 const WORDS: &str = "words its errors otherwise";
 const HELPERS: &str = "tries newuidmap first, and prints its failure";
@@ -43,7 +43,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// A bundle of the user's, with the configuration of `spec --rootless`.
-fn of_user() -> Bundle {
+pub fn of_user() -> Bundle {
     let mut bundle = Bundle::new();
     give(&bundle.home);
     let output = bundle.finish(as_user(&bundle.command(["spec", "--rootless"])));
@@ -64,7 +64,7 @@ fn give(path: &Path) {
 }
 
 /// The same command as the user, from a place where the user may execute it.
-fn as_user(command: &Command) -> Command {
+pub fn as_user(command: &Command) -> Command {
     static FIRST: Mutex<()> = Mutex::new(());
     let found = find_program(&runtime()).expect("find the runtime");
     let copy = Path::new(WORK).join("for-users").join(name_of_runtime());
@@ -135,7 +135,7 @@ fn report(output: &Output) -> Value {
 }
 
 #[track_caller]
-fn refused(output: &Output, texts: &[&str]) {
+pub fn refused(output: &Output, texts: &[&str]) {
     assert!(output.status == 1 && output.stderr.lines().count() == 1, "{output:?}");
     for text in texts {
         assert!(output.stderr.contains(text), "{text:?} not in {output:?}");
@@ -258,7 +258,7 @@ fn a_range_of_somebody_else_is_refused() {
 
 fn a_limit_is_refused_by_its_field() {
     let bundle = of_user().set("/linux/resources", json!({"unified": {"cgroup.max.depth": "5"}}));
-    refused(&run(&bundle), &["/linux/resources/unified/cgroup.max.depth", "unprivileged", "remove the limit"]);
+    refused(&run(&bundle), &["/linux/resources/unified/cgroup.max.depth", "not delegated to this user", "remove the limit"]);
     let bundle = of_user().set("/linux/resources", json!({"pids": {"limit": 5}}));
     refused(&run(&bundle), &["/linux/resources/pids/limit"]);
 }
@@ -271,7 +271,7 @@ fn a_missing_user_namespace_is_hinted_at() {
 }
 
 /// The command in a user namespace where the caller is root, after a line of shell.
-fn nested(bundle: &Bundle, line: &str) -> Output {
+pub fn nested(bundle: &Bundle, line: &str) -> Output {
     bundle.write();
     let user = as_user(&bundle.command(["run", &bundle.id]));
     let mut command = Command::new("setpriv");
@@ -283,7 +283,7 @@ fn nested(bundle: &Bundle, line: &str) -> Output {
 }
 
 /// Its maps as they are to be inside that user namespace.
-fn for_nested(bundle: Bundle) -> Bundle {
+pub fn for_nested(bundle: Bundle) -> Bundle {
     bundle.set("/linux/uidMappings/0/hostID", 0).set("/linux/gidMappings/0/hostID", 0)
 }
 

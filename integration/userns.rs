@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         case!(negative_time_offsets_are_as_asked).except("runc", "since 1.2").except("crun", "since 1.9"),
         case!(a_mount_has_maps_of_its_own).except("runc", IDMAP),
         case!(idmap_takes_the_container_s_maps).except("runc", IDMAP),
+        case!(idmap_takes_the_maps_of_a_joined_namespace).except("runc", IDMAP).except("crun", "wants maps in the file"),
         case!(idmap_is_for_one_mount_and_ridmap_for_all_below).except("runc", IDMAP).except("crun", "has no ridmap"),
         case!(idmap_takes_a_list_of_ranges).except("runc", OF_CRUN),
         case!(an_idmapped_ext4_shows_the_mapped_owner).except("runc", IDMAP).vm("ext4"),
@@ -236,6 +237,18 @@ fn idmap_takes_the_container_s_maps() {
     assert_eq!(bundle.stdout(), "5 6\n0\n");
     // What the container's root has made is the host's root's.
     assert_eq!(fs::metadata(from.join("new")).expect("look at the new file").uid(), 0);
+}
+
+fn idmap_takes_the_maps_of_a_joined_namespace() {
+    let other = with_user_namespace().args(["sleep", "1000"]);
+    let other = other.detach();
+    let bundle = with_user_namespace().remove("/linux/uidMappings").remove("/linux/gidMappings");
+    let from = source(&bundle, 5);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array().expect("a list").clone();
+    let at = namespaces.iter().position(|n| n["type"] == "user").expect("a user namespace");
+    let bundle = bundle.set(&format!("/linux/namespaces/{at}/path"), path_of(&other, "user"));
+    let bundle = bundle.mount("/data", "bind", &from.display().to_string(), &["bind", "idmap"]);
+    assert_eq!(bundle.sh("stat -c '%u %g' /data/file").stdout(), "5 6\n");
 }
 
 fn idmap_is_for_one_mount_and_ridmap_for_all_below() {

@@ -165,6 +165,15 @@ impl Laid {
         Ok(Self { stage, index, path, argv: StringList::new(argv), env: StringList::new(env), timeout })
     }
 
+    /// The same with `environment` where the hook names none.
+    #[must_use]
+    pub fn or_environment(mut self, hook: &Hook, environment: &[CString]) -> Self {
+        if hook.env().is_none() {
+            self.env = StringList::new(environment.to_vec());
+        }
+        self
+    }
+
     /// The program to run: without input, directory or files for its output, which the caller fills in. Does not allocate.
     pub fn program(&self) -> Program<'_> {
         Program {

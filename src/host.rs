@@ -1,10 +1,12 @@
 //! What a plan needs to know of this machine and of the runtime's own process: probed once, plain data, made by hand in tests.
 
-use crate::cgroup::Hierarchy;
-use crate::config::Spec;
+use crate::cgroup::{Delegation, Hierarchy};
+use crate::config::{Process, Spec};
 use crate::error::{Context, Error, Result};
 use crate::sys::fs;
 use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 /// The host, as far as plans depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +19,9 @@ pub struct Host {
     pub privileged: bool,
     /// The runtime lives in a user namespace other than the first (rootless engines, nesting).
     pub nested: bool,
+    /// The mounts that the runtime sees belong to a user namespace above its own: it cannot clone them, a process in a new
+    /// mount namespace can.
+    pub foreign_mounts: bool,
     /// Signals that the runtime ignores, and that its child must not.
     pub ignored_signals: Vec<i32>,
     /// The runtime's own oom_score_adj, -1000..=1000, which its child starts with; `None` where nobody asks for another.
@@ -25,8 +30,16 @@ pub struct Host {
     pub setgroups_denied: bool,
     /// The cgroup2 hierarchy; `None` where none is mounted.
     pub hierarchy: Option<Hierarchy>,
-    /// Its cgroups are somebody else's: root of a user namespace that was given none.
-    pub cgroups_denied: bool,
+    /// What may be done in it.
+    pub delegation: Delegation,
+    /// Mount points of procfs and sysfs, deepest first; looked for only for `--no-pivot`, by [`Host::find_bare_mounts`].
+    pub bare_mounts: Vec<String>,
+    /// AppArmor is on. Looked at only where a profile is asked for.
+    pub apparmor: bool,
+    /// SELinux is on and has a policy. Looked at only where a label is asked for.
+    pub selinux: bool,
+    /// Where resctrl is mounted. Looked for only where `linux.intelRdt` asks for it.
+    pub resctrl: Option<PathBuf>,
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -37,12 +50,20 @@ impl Host {
     /// # Errors
     /// /proc is not mounted or cannot be read.
     pub fn probe(spec: &Spec) -> Result<Self> {
+        Self::probe_for(spec, spec.process.as_ref())
+    }
+
+    /// The same for a further process of the container that `spec` made.
+    ///
+    /// # Errors
+    /// As [`Host::probe`].
+    pub fn probe_for(spec: &Spec, process: Option<&Process>) -> Result<Self> {
         let read = |path: &CStr| {
             let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()));
             text.map_err(|e| e.hint("is /proc mounted?"))
         };
         let status = read(c"/proc/self/status")?;
-        let oom_score_adj = match spec.process.as_ref().and_then(|p| p.oom_score_adj) {
+        let oom_score_adj = match process.and_then(|p| p.oom_score_adj) {
             Some(_) => Some(read(c"/proc/self/oom_score_adj")?),
             None => None,
         };
@@ -53,29 +74,69 @@ impl Host {
         let permitted = hex("CapPrm:").ok_or_else(incomplete)?;
         let ignored = hex("SigIgn:").ok_or_else(incomplete)?;
         let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
+        let foreign = || crate::sys::userns::mounts_are_foreign().step("ioctl", || "look at the mount namespace".into());
         let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
         let hierarchy = Hierarchy::probe()?;
+        let privileged = uid == 0 && permitted & CAP_SYS_ADMIN != 0;
+        let delegation = match &hierarchy {
+            Some(hierarchy) if nested || !privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path),
+            _ => Delegation::default(),
+        };
         Ok(Self {
             uid,
             permitted,
-            privileged: uid == 0 && permitted & CAP_SYS_ADMIN != 0,
+            privileged,
             nested,
+            foreign_mounts: nested && foreign()?,
             ignored_signals: (1..=64).filter(|n| ignored & (1 << (n - 1)) != 0).collect(),
             oom_score_adj: oom_score_adj.and_then(|text| text.trim().parse().ok()),
             setgroups_denied,
-            cgroups_denied: nested && hierarchy.as_ref().is_some_and(|h| !h.may_be_written()),
+            bare_mounts: Vec::new(),
+            delegation,
+            apparmor: process.is_some_and(|p| !p.apparmor_profile.is_empty()) && has_apparmor(),
+            selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || !spec.linux.mount_label.is_empty())
+                && has_selinux(),
+            resctrl: if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None },
             hierarchy,
         })
+    }
+
+    /// Fills [`Host::bare_mounts`].
+    ///
+    /// # Errors
+    /// /proc/self/mountinfo cannot be read.
+    pub fn find_bare_mounts(&mut self) -> Result<()> {
+        let all = procfs::process::Process::myself()
+            .and_then(|me| me.mountinfo())
+            .map_err(|e| Error::new("read /proc/self/mountinfo", e.to_string()))?;
+        let bare = all.into_iter().filter(|m| m.root == "/" && matches!(m.fs_type.as_str(), "proc" | "sysfs"));
+        self.bare_mounts = bare.map(|m| m.mount_point.to_string_lossy().into_owned()).collect();
+        self.bare_mounts.reverse();
+        Ok(())
     }
 
     /// What the cgroup part of a plan depends on.
     pub fn cgroups(&self) -> crate::cgroup::Rights<'_> {
         crate::cgroup::Rights {
             hierarchy: self.hierarchy.as_ref(),
-            may_create: self.privileged && !self.cgroups_denied,
+            delegation: &self.delegation,
             may_load_programs: self.privileged && !self.nested,
         }
     }
+}
+
+/// What the module says of itself. Not whether securityfs is there to tell more: nothing here needs that.
+fn has_apparmor() -> bool {
+    fs::read_small(fs::cwd(), c"/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.starts_with('Y'))
+}
+
+/// selinuxfs has one place (selinux(8)). Without a policy every process is `kernel`, and labels mean nothing.
+fn has_selinux() -> bool {
+    const SELINUX_MAGIC: i64 = 0xf97c_ff8c;
+    let mounted = fs::open(fs::cwd(), c"/sys/fs/selinux", libc::O_PATH, 0).and_then(|dir| fs::magic(dir.as_fd()));
+    mounted == Ok(SELINUX_MAGIC)
+        && fs::read_small(fs::cwd(), c"/proc/self/attr/current")
+            .is_ok_and(|label| label.trim_end_matches(['\0', '\n']) != "kernel")
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {

@@ -5,6 +5,10 @@
 //! namespace anything goes, without it only one's own single id; everything else is for newuidmap(1) and newgidmap(1),
 //! which are looked for in fixed places and never in a PATH that somebody else may have set.
 
+mod userns_denied;
+
+pub use userns_denied::{why as why_no_user_namespace, why_it_is_powerless};
+
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::Exit;
@@ -14,7 +18,7 @@ use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::unistd::{getegid, geteuid, write};
+use nix::unistd::{getegid, geteuid, getgid, getuid, write};
 use std::ffi::CString;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -167,7 +171,7 @@ fn run_helper(kind: Kind, pid: i32, mappings: &[LinuxIdMapping]) -> Result<()> {
     let name = kind.helper();
     let path = HELPER_DIRS.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.is_file()).ok_or_else(|| {
         Error::new(format!("map {}", kind.field()), format!("{name} is not installed"))
-            .hint("without it an ordinary user can map one id only, the own one; it comes with the package uidmap or shadow")
+            .hint("an ordinary user can map the own id alone, one of size 1, without it: install the package uidmap (Debian), shadow-utils or shadow")
     })?;
     let step = || format!("run {}", path.display());
     let nul = |_| Error::new(step(), "a zero byte");
@@ -191,13 +195,54 @@ fn run_helper(kind: Kind, pid: i32, mappings: &[LinuxIdMapping]) -> Result<()> {
     let said = String::from_utf8_lossy(buffer.get(..report.captured).unwrap_or_default()).trim().to_owned();
     match report.end {
         End::Exited(exit) if exit.success() => Ok(()),
-        End::Exited(Exit::Code(_)) => {
-            Err(Error::new(step(), said).hint(format!("has {} a range for this user that holds these ids?", kind.database())))
-        }
+        End::Exited(Exit::Code(_)) => Err(Error::new(step(), said).hint(why_refused(kind, &path, mappings))),
         End::NotRun(call, errno) => Err(Error::sys(step(), call, errno.into())),
         End::Exited(Exit::Signal { signal, .. }) => Err(Error::new(step(), format!("killed by signal {signal}"))),
         End::TimedOut => Err(Error::new(step(), "no answer in 30 s")),
     }
+}
+
+/// Why a helper has refused, as far as its database and its own mode tell.
+fn why_refused(kind: Kind, helper: &Path, mappings: &[LinuxIdMapping]) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let database = kind.database();
+    let uid = getuid().as_raw().to_string();
+    // Not by the C library: a static one knows no other name service, and neither is there one in most containers.
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find(|line| line.split(':').nth(2) == Some(&uid)).and_then(|line| line.split(':').next());
+    let name = name.unwrap_or(&uid);
+    let ranges = ranges(&fs::read_to_string(database).unwrap_or_default(), name, &uid);
+    if ranges.is_empty() {
+        return format!("{database} has no range for this user: add the line {name}:100000:65536, or map the own id alone");
+    }
+    let own = if kind == Kind::Uid { getuid().as_raw() } else { getgid().as_raw() };
+    let held = |m: &LinuxIdMapping| {
+        let end = u64::from(m.host_id()) + u64::from(m.size());
+        m.host_id() == own && m.size() == 1
+            || ranges.iter().any(|&(first, count)| first <= u64::from(m.host_id()) && end <= first.saturating_add(count))
+    };
+    if let Some(m) = mappings.iter().find(|m| !held(m)) {
+        let last = u64::from(m.host_id()) + u64::from(m.size()) - 1;
+        let has = ranges.iter().map(|&(first, count)| format!("{first} to {}", first.saturating_add(count).saturating_sub(1)));
+        let has = has.collect::<Vec<_>>().join(", ");
+        return format!("{database} gives {name} {has}, and not all of {} to {last}", m.host_id());
+    }
+    if fs::metadata(helper).is_ok_and(|file| file.permissions().mode() & 0o4000 == 0) {
+        let capability = if kind == Kind::Uid { "cap_setuid" } else { "cap_setgid" };
+        return format!("{} is not setuid root: chmod u+s it, or setcap {capability}+ep", helper.display());
+    }
+    "is it mounted nosuid, or are we kept from gaining privileges (no_new_privs, an outer container)?".into()
+}
+
+/// First id and count of each range of a user in subuid(5).
+fn ranges(database: &str, name: &str, uid: &str) -> Vec<(u64, u64)> {
+    let range = |line: &str| {
+        let mut parts = line.trim().split(':');
+        let who = parts.next()?;
+        let range = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        (who == name || who == uid).then_some(range)
+    };
+    database.lines().filter_map(range).collect()
 }
 
 /// A user namespace with these maps and nobody in it, for an idmapped mount (mount_setattr(2), MOUNT_ATTR_IDMAP). `at` is
@@ -205,7 +250,7 @@ fn run_helper(kind: Kind, pid: i32, mappings: &[LinuxIdMapping]) -> Result<()> {
 pub fn user_namespace_for(proc: BorrowedFd, at: &str, uid: &[LinuxIdMapping], gid: &[LinuxIdMapping]) -> Result<OwnedFd> {
     let holder = Holder::new().map_err(|e| {
         let error = Error::sys("make a user namespace for the mappings", "clone3", e.into()).at(format!("{at}/uidMappings"));
-        match why_no_user_namespace(e) {
+        match userns_denied::why(e) {
             Some(hint) => error.hint(hint),
             None => error,
         }
@@ -213,25 +258,6 @@ pub fn user_namespace_for(proc: BorrowedFd, at: &str, uid: &[LinuxIdMapping], gi
     write_maps(proc, holder.pid(), at, uid, gid)?;
     let path = format!("{}/ns/user", holder.pid());
     openat(proc, path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || format!("open /proc/{path}"))
-}
-
-/// Which setting of the host keeps user namespaces from being made, asked after a clone(2) with CLONE_NEWUSER has failed.
-pub fn why_no_user_namespace(errno: Errno) -> Option<&'static str> {
-    let is = |name: &str, value: &str| fs::read_to_string(Path::new("/proc/sys").join(name)).is_ok_and(|s| s.trim() == value);
-    match errno {
-        Errno::ENOSPC if is("user/max_user_namespaces", "0") => Some("the host forbids them: user.max_user_namespaces is 0"),
-        Errno::ENOSPC => Some("user.max_user_namespaces, or the limit of 32 nested ones, is reached"),
-        Errno::EUSERS => Some("no more than 32 user namespaces can be nested"),
-        Errno::EPERM if is("kernel/unprivileged_userns_clone", "0") => {
-            Some("the host forbids them to ordinary users: kernel.unprivileged_userns_clone is 0")
-        }
-        Errno::EPERM | Errno::EACCES if is("kernel/apparmor_restrict_unprivileged_userns", "1") => {
-            Some("AppArmor forbids them to programs without a profile: kernel.apparmor_restrict_unprivileged_userns is 1")
-        }
-        Errno::EPERM => Some("are our own ids mapped, and is this not a chroot? (user_namespaces(7))"),
-        Errno::EINVAL => Some("the kernel was built without CONFIG_USER_NS"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -251,6 +277,13 @@ mod tests {
         assert!(!user.may_write(&maps(&[(0, 1000, 2)])));
         assert!(!user.may_write(&maps(&[(0, 1000, 1), (1, 100_000, 65536)])));
         assert!(Writer { id: 0, privileged: true }.may_write(&maps(&[(0, 1000, 2)])));
+    }
+
+    #[test]
+    fn ranges_of_a_user_by_name_and_number() {
+        let database = "root:1:2\nuser:100000:65536\n1000:300000:10\nuser2:5:5\nuser:x:1\n";
+        assert_eq!(ranges(database, "user", "1000"), [(100_000, 65536), (300_000, 10)]);
+        assert!(ranges("", "user", "1000").is_empty());
     }
 
     #[test]

@@ -8,12 +8,12 @@
 //! 5  commands             one file a command: load, check, call down, print
 //! 4  sandbox              brings a plan to life
 //! 3  plan                 what config.json means here, as data: no I/O, no system call
-//! 2  cgroup seccomp host store hooks console idmap network seal
+//! 2  cgroup seccomp host store hooks console idmap network rdt seal
 //! 1  config               what the user said
 //! 0  error log sys        sys is the kernel: thin, typed, the only `unsafe`
 //! ```
 //!
-//! The exceptions: `host` describes the cgroup hierarchy too, `log` writes errors, and a command is given what `cli` made of
+//! The exceptions: `host` describes the cgroup hierarchy and says where resctrl is, `log` writes errors, and a command is given what `cli` made of
 //! its arguments.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -30,6 +30,7 @@ pub mod idmap;
 pub mod log;
 pub mod network;
 pub mod plan;
+pub mod rdt;
 pub mod sandbox;
 pub mod seal;
 pub mod seccomp;

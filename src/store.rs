@@ -34,6 +34,9 @@ const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
 const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
+const UNIT: &str = "unit";
+/// The resctrl group that was made for the container, and its monitoring group.
+pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
 
 /// The default state root: `/run/onggi`, or `$XDG_RUNTIME_DIR/onggi` for whoever is not root of the first user namespace.
 ///
@@ -218,6 +221,39 @@ impl Entry {
             Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
             Err(e) => Err(Error::sys(self.step("read the link", CGROUP), "readlinkat", e.into())),
         }
+    }
+
+    /// Names the unit that systemd is about to make, in one line of text: a link cannot be half written.
+    pub fn name_unit(&self, text: &str) -> Result<()> {
+        symlinkat(text, &self.dir, UNIT).step("symlinkat", || self.step("make the link", UNIT))
+    }
+
+    /// The unit that was named, whether it exists or not.
+    pub fn unit(&self) -> Result<Option<String>> {
+        match readlinkat(&self.dir, UNIT) {
+            Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(Error::sys(self.step("read the link", UNIT), "readlinkat", e.into())),
+        }
+    }
+
+    /// Names a resctrl group, before it is made; `link` is one of [`RDT`].
+    pub fn name_rdt(&self, link: &str, path: &Path) -> Result<()> {
+        symlinkat(path, &self.dir, link).step("symlinkat", || self.step("make the link", link))
+    }
+
+    /// The resctrl group that was named, whether it exists or not.
+    pub fn rdt(&self, link: &str) -> Result<Option<PathBuf>> {
+        match readlinkat(&self.dir, link) {
+            Ok(path) => Ok(Some(path.into())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(Error::sys(self.step("read the link", link), "readlinkat", e.into())),
+        }
+    }
+
+    /// The resctrl group is not the container's any more, to be removed with it.
+    pub fn release_rdt(&self, link: &str) -> Result<()> {
+        unlinkat(&self.dir, link, UnlinkatFlags::NoRemoveDir).step("unlinkat", || self.step("remove the link", link))
     }
 
     /// Makes the two FIFOs between init and `start` and opens both for reading and writing, so that init can hold them

@@ -16,7 +16,7 @@ const TABLES: [&str; 1] = ["seccomp/syscalls.rs"];
 const FLOORS: [&[&str]; 7] = [
     &["error", "log", "sys"],
     &["config"],
-    &["cgroup", "console", "hooks", "host", "idmap", "network", "seal", "seccomp", "store"],
+    &["cgroup", "console", "hooks", "host", "idmap", "network", "rdt", "seal", "seccomp", "store"],
     &["plan"],
     &["sandbox"],
     &["commands"],
@@ -24,9 +24,10 @@ const FLOORS: [&[&str]; 7] = [
 ];
 
 /// Who may know whom on one floor.
-const NEIGHBOURS: [(&str, &str); 3] = [
-    // A description of the host has one of its cgroup hierarchy in it.
+const NEIGHBOURS: [(&str, &str); 4] = [
+    // A description of the host has one of its cgroup hierarchy in it, and says where resctrl is mounted.
     ("host", "cgroup"),
+    ("host", "rdt"),
     // The log writes errors with their parts.
     ("log", "error"),
     ("main", "cli"),

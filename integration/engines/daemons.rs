@@ -127,21 +127,48 @@ pub fn podman() {
 
 /// Starts a daemon and waits until the command succeeds.
 fn start(program: &str, arguments: &[&str], asked: &str) {
-    let log = File::create(Path::new(LOGS).join(program)).expect("make a log");
-    let mut daemon = command(program);
-    daemon.args(arguments).stdout(log.try_clone().expect("clone a descriptor")).stderr(log);
-    // BuildKit does not ask for Docker's default runtime.
-    daemon.env("DOCKER_BUILDKIT_RUNC_COMMAND", system::runtime_path());
-    let mut daemon = daemon.spawn().unwrap_or_else(|error| panic!("start {program}: {error}"));
-    let until = Instant::now() + Duration::from_secs(if vm() { 180 } else { 30 });
+    let log = Path::new(LOGS).join(program);
+    if Path::new("/run/systemd/system").exists() {
+        start_unit(program, arguments, &log);
+    } else {
+        start_child(program, arguments, &log);
+    }
+    let until = Instant::now() + Duration::from_secs(if vm() { 400 } else { 30 });
     while !command("sh").args(["-c", asked]).output().expect("run sh").status.success() {
-        let ended = daemon.try_wait().expect("look at a daemon");
-        let log = || fs::read_to_string(Path::new(LOGS).join(program)).unwrap_or_default();
-        assert!(ended.is_none() && Instant::now() < until, "{program} does not come up:\n{}", log());
+        let log = || fs::read_to_string(&log).unwrap_or_default();
+        assert!(Instant::now() < until, "{program} does not come up:\n{}", log());
         sleep(Duration::from_millis(50));
     }
+}
+
+/// A unit as Debian has it: with the controllers in its cgroup, which dockerd looks at to see what it can limit.
+fn start_unit(program: &str, arguments: &[&str], log: &Path) {
+    let mut run = command("systemd-run");
+    run.args(["--quiet", "--collect", "-p", "Delegate=yes", "-p", "KillMode=process", "-p", "TasksMax=infinity"]);
+    run.args(["-p", "LimitNOFILE=infinity", "-p", "LimitNPROC=infinity", "--unit", &format!("engines-{program}")]);
+    for stream in ["StandardOutput", "StandardError"] {
+        run.args(["-p", &format!("{stream}=append:{}", log.display())]);
+    }
+    run.args(environment().iter().map(|(name, value)| format!("--setenv={name}={value}")));
+    let status = run.arg("--").arg(program).args(arguments).status().expect("start systemd-run");
+    assert!(status.success(), "systemd-run {program}");
+}
+
+fn start_child(program: &str, arguments: &[&str], log: &Path) {
+    let log = File::create(log).expect("make a log");
+    let mut daemon = command(program);
+    daemon.args(arguments).stdout(log.try_clone().expect("clone a descriptor")).stderr(log);
+    let mut daemon = daemon.spawn().unwrap_or_else(|error| panic!("start {program}: {error}"));
     // It goes with the system; should it end before, it is not to stay as a zombie.
     std::thread::spawn(move || daemon.wait());
+}
+
+/// What daemons find in their environment.
+fn environment() -> Vec<(&'static str, String)> {
+    let mut environment = system::environment();
+    // BuildKit does not ask for Docker's default runtime.
+    environment.push(("DOCKER_BUILDKIT_RUNC_COMMAND", system::runtime_path()));
+    environment
 }
 
 fn sh(script: &str) {
@@ -151,6 +178,6 @@ fn sh(script: &str) {
 
 fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env_clear().envs(system::environment()).current_dir("/");
+    command.env_clear().envs(environment()).current_dir("/");
     command
 }

@@ -1,7 +1,8 @@
 //! The engines do their ordinary work with the runtime under test: containerd, Docker, Podman, Buildah, as Debian has them.
 //!
 //! ```text
-//! RUNTIME=runc              a name (the engines' system has runc and crun) or a path: the same cases on another runtime
+//! RUNTIME=runc              a name in the engines' system, or a path: the same cases on another runtime. With crun some fail
+//!                           for its other words, and Docker's natively, since it wants the controllers
 //! ONGGI_ENGINES=quick       leaves out what is marked as long
 //! ONGGI_CGROUPS=systemd     the engines are told to let systemd make the cgroups; else they do it themselves
 //! ONGGI_TREE=DIRECTORY      the system, as a directory (default: made by vm/image)

@@ -101,6 +101,7 @@ fn report(files: &[&str]) -> Value {
     let session = nix::unistd::getsid(None).map_or(-1, |session| session.as_raw());
     report.insert("session".into(), json!(session));
     report.insert("terminal".into(), json!(std::io::IsTerminal::is_terminal(&std::io::stdin())));
+    report.insert("key_label".into(), json!(raw::key_label()));
     report.insert("keyring".into(), json!(raw::session_keyring()));
     report.insert("scheduler".into(), raw::scheduler());
     report.insert("io_priority".into(), json!(raw::io_priority()));

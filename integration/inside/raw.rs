@@ -55,6 +55,16 @@ pub fn session_keyring() -> Option<String> {
     String::from_utf8(text).ok()
 }
 
+/// SELinux label of the session keyring.
+pub fn key_label() -> Option<String> {
+    let mut text = vec![0u8; 256];
+    let (get, session) = (libc::KEYCTL_GET_SECURITY, libc::KEY_SPEC_SESSION_KEYRING);
+    // SAFETY: KEYCTL_GET_SECURITY writes at most the given number of bytes to the buffer, which lives until the call returns.
+    let length = unsafe { libc::syscall(libc::SYS_keyctl, get, session, text.as_mut_ptr(), text.len()) };
+    text.truncate(usize::try_from(length).ok()?.saturating_sub(1));
+    String::from_utf8(text).ok()
+}
+
 /// `sched_getattr(2)`: policy, nice value, priority, flags, and the three times of a deadline.
 pub fn scheduler() -> Value {
     let mut words = [0u32; 14];

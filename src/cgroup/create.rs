@@ -81,6 +81,13 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Makes it threaded (cgroups(7), "Thread mode"), the one way to take processes in below a cgroup that has some of its
+    /// own and hands down controllers that allow this: cpu, cpuset, pids. Whether that was in the way.
+    pub fn become_threaded(&self) -> bool {
+        let invalid = files::read(&self.dir, "cgroup.type").is_ok_and(|t| t.trim() == "domain invalid");
+        invalid && files::write(&self.dir, "cgroup.type", "threaded").is_ok()
+    }
+
     /// Words a refusal to take a process in: EBUSY, EOPNOTSUPP and kin of `clone3` with `CLONE_INTO_CGROUP` or of a write
     /// to `cgroup.procs`. Looks at the cgroup for the reason; nothing is looked at when all goes well.
     pub fn refused_entry(&self, syscall: &'static str, errno: Errno) -> Error {
@@ -102,7 +109,7 @@ impl Cgroup {
                     .hint(format!("its cgroup.type is {kind:?}: a cgroup above it is threaded, choose another linux.cgroupsPath"))
             }
             Errno::EACCES | Errno::EPERM => {
-                error.hint("moving a process needs the right to write cgroup.procs here and in the nearest cgroup above both")
+                error.hint("moving a process takes the right to write cgroup.procs here and in the nearest cgroup above both: start it in a delegated cgroup, as systemd-run --user --scope does")
             }
             _ => error,
         }
@@ -172,7 +179,7 @@ impl Place<'_> {
                 let members = life::members(dir).unwrap_or_default();
                 let pids: Vec<_> = members.iter().take(5).map(ToString::to_string).collect();
                 error.hint(format!(
-                    "{shown} holds {} process(es) of its own ({}), so it can hand down no controller: move them to a cgroup below it, or set linux.cgroupsPath to a place elsewhere",
+                    "{shown} holds {} process(es) of its own ({}), so it can hand down no controller: move them to a cgroup below it (systemd since 254: DelegateSubgroup=), or set linux.cgroupsPath to a place elsewhere",
                     members.len(),
                     pids.join(", ")
                 ))
@@ -184,13 +191,17 @@ impl Place<'_> {
                     .filter(|m| have.split_ascii_whitespace().all(|c| c != m.as_str()))
                     .map(|m| m.as_str())
                     .collect();
-                error.hint(format!("{shown} was not given {}: delegate it (systemd: Delegate=)", not.join(", ")))
+                error.hint(not_delegated(&not.join(", "), &shown))
             }
             Errno::EOPNOTSUPP => {
                 let kind = files::read(dir, "cgroup.type").unwrap_or_default();
                 error.hint(format!("{shown} is {}, which only some controllers can be used in", kind.trim()))
             }
-            Errno::EACCES | Errno::EPERM | Errno::EROFS => error.hint(format!("{shown} is not delegated to this user")),
+            // From here on upwards it is somebody else's: what it does not hand down was not delegated.
+            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+                let names: Vec<_> = missing.iter().map(|m| m.as_str()).collect();
+                error.hint(not_delegated(&names.join(", "), &shown))
+            }
             _ => error,
         }
     }
@@ -209,7 +220,10 @@ impl Place<'_> {
                 error
                     .hint(by.map_or("cgroup.max.descendants or cgroup.max.depth is reached".into(), |(p, w)| format!("{p}: {w}")))
             }
-            Errno::EACCES | Errno::EPERM | Errno::EROFS => {
+            Errno::EROFS => error.hint(
+                "its mount is read-only, as in a container: mount it writable there, or do without limits (--cgroup-manager disabled)",
+            ),
+            Errno::EACCES | Errno::EPERM => {
                 error.hint("making cgroups there needs root, or a delegated cgroup (systemd: Delegate=yes)")
             }
             _ => error,
@@ -223,6 +237,13 @@ impl Place<'_> {
             Some((self.shown(level), say(&dir)?))
         })
     }
+}
+
+/// What root has to do so that an ordinary user gets a controller.
+fn not_delegated(controllers: &str, shown: &str) -> String {
+    format!(
+        "controller {controllers} is not delegated to this user: {shown} does not hand it down; as root, systemctl edit user@.service, with [Service] Delegate=cpu cpuset io memory pids, or Delegate=yes in the unit that this runs in"
+    )
 }
 
 /// Directories made so far, removed again unless all went well.

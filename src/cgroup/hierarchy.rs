@@ -6,9 +6,7 @@
 use super::files;
 use crate::error::{Context, Error, Result};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use nix::unistd::{AccessFlags, faccessat};
 use std::path::{Path, PathBuf};
 
 /// Where systemd mounts cgroup2 when it is the only hierarchy.
@@ -40,13 +38,6 @@ impl Hierarchy {
         let (own, v1) = parse_memberships(&memberships);
         let controllers = controllers.split_ascii_whitespace().map(String::from).collect();
         Ok(Some(Self { mount, controllers, v1, own }))
-    }
-
-    /// Whether cgroups can be made at the root, or beside the caller's own: both are the places where `cgroupsPath` leads.
-    pub fn may_be_written(&self) -> bool {
-        let beside = Path::new(&self.own).parent().unwrap_or(Path::new("/"));
-        let beside = self.mount.join(beside.strip_prefix("/").unwrap_or(beside));
-        [&self.mount, &beside].iter().any(|dir| faccessat(AT_FDCWD, *dir, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok())
     }
 
     /// The place of another process below the mount, as `own` is of this one.

@@ -156,6 +156,10 @@ impl Cgroup {
                 Ok(()) => return Ok(()),
                 Err(e) if tree::gone(e) => return Ok(()),
                 Err(Errno::EBUSY) => {}
+                // Ours, in a directory that is not: it was made for us, and whoever did that removes it.
+                Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) if self.wait_empty(limit)? => {
+                    return self.remove_children().step("unlinkat", step).map(drop);
+                }
                 Err(e) => return Err(Error::sys(step(), "unlinkat", e.into())),
             }
             let removed = self.remove_children().step("unlinkat", step)?;

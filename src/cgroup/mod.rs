@@ -1,10 +1,11 @@
-//! Where a container is counted and limited: cgroup v2 through cgroupfs.
+//! Where a container is counted and limited: cgroup v2, made through cgroupfs or by [`systemd`].
 //!
-//! Not the systemd driver, which makes the directory in another way and then uses the same [`Cgroup`]; and no cgroup v1.
+//! No cgroup v1. Both ways end in the same [`Cgroup`].
 //! [`Hierarchy`], [`place`], [`limits`] and [`devices`] say what is to be done, [`Cgroup`] does it on a directory's
 //! descriptor, so that a path that is removed and made anew meanwhile is not taken for ours.
 
 mod create;
+mod delegation;
 pub mod devices;
 mod files;
 mod hierarchy;
@@ -13,10 +14,12 @@ pub mod limits;
 pub mod place;
 mod setup;
 mod statistics;
+pub mod systemd;
 mod tree;
 
+pub use delegation::{Delegation, Denied};
 pub use hierarchy::Hierarchy;
-pub use setup::{Rights, Setup};
+pub use setup::{Driver, Rights, Setup};
 pub use statistics::{Statistics, Watch};
 
 use crate::config::Memory;
@@ -101,12 +104,11 @@ impl Cgroup {
         }
     }
 
-    /// Makes the writes; when one fails, puts back what the files of those before it held.
-    pub fn change(&self, writes: &[Write]) -> Result<()> {
+    /// Makes the writes, then `tell`s others of them; when one of this fails, puts back what the files held.
+    pub fn change(&self, writes: &[Write], tell: impl FnOnce() -> Result<()>) -> Result<()> {
         // Of files with a line a device one line would not do: those stay as far as they came.
-        let single = |text: &String| text.trim().lines().count() == 1;
-        let before: Vec<_> = writes.iter().map(|w| (&w.file, files::read(&self.dir, &w.file).ok().filter(single))).collect();
-        let done = self.apply(writes);
+        let before: Vec<_> = writes.iter().map(|w| (&w.file, self.line(&w.file))).collect();
+        let done = self.apply(writes).and_then(|()| tell());
         if done.is_err() {
             for (file, text) in before.iter().rev() {
                 if let Some(text) = text {
@@ -116,6 +118,23 @@ impl Cgroup {
             }
         }
         done
+    }
+
+    /// Puts back the files among `names` that `meanwhile` has changed.
+    pub fn keep(&self, names: &[&str], meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        let before: Vec<_> = names.iter().filter_map(|name| Some((*name, self.line(name)?))).collect();
+        meanwhile()?;
+        for (name, text) in before {
+            if self.line(name).is_some_and(|now| now != text) {
+                files::write(&self.dir, name, text.trim()).step("write", || self.file("restore", name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a file holds that has one line.
+    fn line(&self, name: &str) -> Option<String> {
+        files::read(&self.dir, name).ok().filter(|text| text.lines().count() == 1)
     }
 
     fn write_other(&self, w: &Write) -> Result<()> {
@@ -216,6 +235,11 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// Whether it has a file of this name.
+    pub fn has(&self, file: &str) -> bool {
+        nix::sys::stat::fstatat(&self.dir, file, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
     }
 
     /// `verb PATH/name`, for errors.

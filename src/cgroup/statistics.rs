@@ -23,7 +23,8 @@ pub struct Statistics {
     pids: Pids,
     blkio: Blkio,
     hugetlb: BTreeMap<String, Hugetlb>,
-    intel_rdt: BTreeMap<(), ()>,
+    /// Not of the cgroup: whoever knows the container's resctrl groups puts theirs here.
+    pub intel_rdt: serde_json::Map<String, serde_json::Value>,
     network_interfaces: Option<()>,
 }
 

@@ -242,6 +242,8 @@ pub struct UpdateArgs {
     pub resources: Option<PathBuf>,
     /// The other flags, as the `resources` object that they stand for.
     pub flags: serde_json::Value,
+    /// `--l3-cache-schema` and `--mem-bw-schema`: members of `linux.intelRdt` and their values.
+    pub rdt: Vec<(&'static str, String)>,
 }
 
 /// `list --format`.

@@ -124,10 +124,9 @@ pub(super) fn interval(text: &str) -> Result<Duration> {
 
 /// `update`: the flags as the object that they stand for.
 pub(super) fn update(m: &ArgMatches, id: String) -> Result<UpdateArgs> {
-    for flag in ["l3-cache-schema", "mem-bw-schema"] {
-        if text(m, flag)?.is_some() {
-            return Err(Error::new(format!("--{flag}"), "Intel RDT is not supported by this version"));
-        }
+    let mut rdt = Vec::new();
+    for (flag, member) in [("l3-cache-schema", "l3CacheSchema"), ("mem-bw-schema", "memBwSchema")] {
+        rdt.extend(text(m, flag)?.filter(|schema| !schema.is_empty()).map(|schema| (member, schema)));
     }
     let mut flags = json!({});
     let mut add = |pointer: [&str; 2], value: Value| {
@@ -160,7 +159,7 @@ pub(super) fn update(m: &ArgMatches, id: String) -> Result<UpdateArgs> {
     if let Some(value) = text(m, "pids-limit")? {
         add(["pids", "limit"], signed(&value, "pids-limit")?);
     }
-    Ok(UpdateArgs { id, resources: file(m, "resources"), flags })
+    Ok(UpdateArgs { id, resources: file(m, "resources"), flags, rdt })
 }
 
 fn unsigned(value: &str, flag: &str) -> Result<Value> {
@@ -299,6 +298,9 @@ mod tests {
         };
         let want = json!({"memory": {"limit": 1024}, "pids": {"limit": -1}, "cpu": {"cpus": "0-1", "quota": 5}});
         assert_eq!(args.flags, want);
-        assert!(command("update --l3-cache-schema L3:0=f c").unwrap_err().to_string().contains("Intel RDT"));
+        assert_eq!(args.rdt, []);
+        let line = "update --l3-cache-schema L3:0=f --mem-bw-schema MB:0=10 c";
+        let Command::Update(args) = command(line).unwrap() else { panic!("not update") };
+        assert_eq!(args.rdt, [("l3CacheSchema", "L3:0=f".to_owned()), ("memBwSchema", "MB:0=10".to_owned())]);
     }
 }

@@ -108,8 +108,8 @@ pub const GLOBAL: &[Flag] = &[
     option("log-format", "FORMAT", "text or json [default: text]"),
     option("log-level", "LEVEL", "least level that is logged: error, warning, info or debug [default: error]"),
     switch("debug", "the same as --log-level debug"),
-    switch("systemd-cgroup", "make cgroups through systemd (cgroupsPath is slice:prefix:name) [not in this version]").short('s'),
-    option("cgroup-manager", "MANAGER", "cgroupfs, or disabled: no cgroup, no limits; not yet: systemd [default: cgroupfs]"),
+    switch("systemd-cgroup", "make cgroups through systemd (cgroupsPath is slice:prefix:name)").short('s'),
+    option("cgroup-manager", "MANAGER", "cgroupfs, systemd, or disabled: no cgroup, no limits [default: cgroupfs]"),
     option("rootless", "MODE", "true, false or auto; without effect: what the caller may do is found out"),
     option("criu", "FILE", "ignored; accepted for callers of old versions of runc").hidden(),
 ];

@@ -1,8 +1,9 @@
 //! `create`, and the making of a container that `run` shares with it: everything up to an init that waits.
 
 use super::pid_file;
+use super::unit::{self, Making};
 use crate::cgroup::Cgroup;
-use crate::cli::{CgroupManager, CreateArgs, Global};
+use crate::cli::{CreateArgs, Global};
 use crate::config::{Bundle, OCI_VERSION, OciState};
 use crate::console::{self, Console};
 use crate::error::{Context, Error, Result};
@@ -50,6 +51,7 @@ pub struct Made {
     /// The master of its terminal, in the foreground.
     pub master: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
+    unit: Option<Making>,
     pid_file: Option<PathBuf>,
 }
 
@@ -75,7 +77,7 @@ impl Made {
         if let Some(path) = &self.pid_file {
             pid_file::remove(path, self.launched.pid);
         }
-        undo(Some(&self.launched), self.cgroup.as_ref(), Some(&self.entry));
+        undo(Some(&self.launched), self.cgroup.as_ref(), self.unit.as_ref(), Some(&self.entry));
     }
 }
 
@@ -86,7 +88,7 @@ pub fn make(global: &Global, args: &CreateArgs, how: How, command: &str) -> Resu
         Ok(made) => Ok(made),
         Err(e) => {
             let e = half.explain(e, command);
-            undo(half.launched.as_ref(), half.cgroup.as_ref(), half.entry.as_ref());
+            undo(half.launched.as_ref(), half.cgroup.as_ref(), half.unit.as_ref(), half.entry.as_ref());
             half.poststop();
             Err(e)
         }
@@ -98,6 +100,7 @@ pub fn make(global: &Global, args: &CreateArgs, how: How, command: &str) -> Resu
 struct Half {
     entry: Option<Entry>,
     cgroup: Option<Cgroup>,
+    unit: Option<Making>,
     launched: Option<Launched>,
     /// A hook has failed: the spec then wants the poststop hooks (runtime.md, Lifecycle).
     hooks_failed: Option<(Bundle, String)>,
@@ -113,7 +116,10 @@ impl Half {
         let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")))?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
-        let host = Host::probe(&bundle.spec)?;
+        let mut host = Host::probe(&bundle.spec)?;
+        if args.no_pivot {
+            host.find_bare_mounts()?;
+        }
         let request = Request {
             id: &args.id,
             bundle: &bundle.dir,
@@ -121,7 +127,7 @@ impl Half {
             no_pivot: args.no_pivot,
             no_new_keyring: args.no_new_keyring,
             preserve,
-            cgroup: global.cgroup_manager != CgroupManager::Disabled,
+            driver: unit::driver(global.cgroup_manager),
             environment: if listen > 0 { vec![format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".into()] } else { Vec::new() },
         };
         let plan = plan::compile(&bundle.spec, &request, &host)?;
@@ -132,7 +138,9 @@ impl Half {
 
         self.entry = Some(Store::open_or_make(global.root.as_deref())?.create(&args.id)?);
         let entry = self.entry.as_ref().ok_or_else(crate::store::unknown)?;
-        if let Some(setup) = &plan.cgroup {
+        if let Some(unit) = plan.cgroup.as_ref().and_then(|setup| setup.unit.as_ref()) {
+            self.unit = Some(Making::begin(entry, unit)?);
+        } else if let Some(setup) = &plan.cgroup {
             entry.name_cgroup(&setup.directory())?;
             let cgroup = self.cgroup.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
             cgroup.apply(&setup.writes)?;
@@ -149,9 +157,19 @@ impl Half {
         equipment.cgroup = self.cgroup.as_ref();
         entry.write_config(&bundle.raw)?;
         let mut record = record(&bundle, &args.id, &host, &plan)?;
+        let making = self.unit.as_ref().zip(plan.cgroup.clone());
+        let place = |pid: i32| making.as_ref().map_or(Ok(()), |(unit, setup)| unit.place(entry, setup, pid));
+        equipment.place = Some(&place).filter(|_| self.unit.is_some()).map(|place| place as _);
+        record.rdt = super::rdt::make(&plan, entry)?;
         self.launched = Some(sandbox::launch(plan, equipment)?);
+        if let Some(unit) = &self.unit {
+            record.unit = Some(unit.registered.to_string());
+            record.cgroup = unit.cgroup.get().map(|cgroup| cgroup.path().to_owned());
+        }
         let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
         record.pid = launched.pid;
+        // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
+        crate::rdt::add(&record.rdt, launched.pid)?;
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
@@ -183,7 +201,8 @@ impl Half {
         }
         match (self.entry.take(), self.launched.take()) {
             (Some(entry), Some(launched)) => {
-                Ok(Made { bundle, entry, launched, master, cgroup: self.cgroup.take(), pid_file: args.pid_file.clone() })
+                let (cgroup, unit) = (self.cgroup.take(), self.unit.take());
+                Ok(Made { bundle, entry, launched, master, cgroup, unit, pid_file: args.pid_file.clone() })
             }
             _ => Err(crate::store::unknown()),
         }
@@ -191,7 +210,8 @@ impl Half {
 
     /// Adds what only the cgroup knows, and the words that engines expect around an error of the program.
     fn explain(&self, error: Error, command: &str) -> Error {
-        let killed = self.cgroup.as_ref().and_then(|c| c.oom_kills().ok().flatten()).is_some_and(|n| n > 0);
+        let cgroup = self.cgroup.as_ref().or_else(|| self.unit.as_ref()?.cgroup.get());
+        let killed = cgroup.and_then(|c| c.oom_kills().ok().flatten()).is_some_and(|n| n > 0);
         if killed {
             return Error::exact("container init was OOM-killed (memory limit too low?)").at("/linux/resources/memory/limit");
         }
@@ -223,7 +243,7 @@ pub fn poststop(bundle: &Bundle, id: &str) {
 }
 
 /// Ends what was begun. Each part is tried whatever became of the others; `delete --force` finds what is left.
-fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, entry: Option<&Entry>) {
+fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, unit: Option<&Making>, entry: Option<&Entry>) {
     let warn = |what: Result<()>| {
         if let Err(e) = what {
             crate::log::warn(&format!("after a failure: {e}"));
@@ -238,9 +258,19 @@ fn undo(launched: Option<&Launched>, cgroup: Option<&Cgroup>, entry: Option<&Ent
         clean = removed.is_ok();
         warn(removed);
     }
-    // The state names the cgroup: it goes last, and stays when that could not go.
-    if let (Some(entry), true) = (entry, clean) {
-        warn(entry.remove());
+    if let Some(unit) = unit {
+        let removed = unit.undo();
+        clean &= removed.is_ok();
+        warn(removed);
+    }
+    // The state names the cgroup and the resctrl groups: it goes last, and stays when those could not go.
+    if let Some(entry) = entry {
+        let removed = super::rdt::remove(entry);
+        clean &= removed.is_ok();
+        warn(removed);
+        if clean {
+            warn(entry.remove());
+        }
     }
 }
 

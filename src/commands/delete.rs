@@ -4,7 +4,9 @@
 use super::create::{EMPTY, poststop};
 use super::start::kept_bundle;
 use super::status::{self, Status};
+use super::unit;
 use crate::cgroup::Cgroup;
+use crate::cgroup::systemd::Registered;
 use crate::cli::{DeleteArgs, Global};
 use crate::error::{Error, Result};
 use crate::store::{Entry, Record, Store, unknown};
@@ -47,6 +49,7 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
         }
     }
     remove_cgroup(&entry, record.as_ref(), force)?;
+    super::rdt::remove(&entry)?;
     if let Some(record) = record.filter(|r| r.poststop) {
         match kept_bundle(&entry, &record) {
             Ok(bundle) => poststop(&bundle, entry.id()),
@@ -73,15 +76,20 @@ fn end(init: std::os::fd::BorrowedFd<'_>, record: &Record) -> Result<()> {
 
 /// The cgroup is the container: whoever is in it goes, also when init went long ago (a shared PID namespace).
 fn remove_cgroup(entry: &Entry, record: Option<&Record>, force: bool) -> Result<()> {
-    let named = match record {
-        Some(record) => record.cgroup.clone(),
-        None => entry.cgroup()?,
+    let (named, unit) = match record {
+        Some(record) => (record.cgroup.clone(), record.unit.clone()),
+        None => (entry.cgroup()?, entry.unit()?),
     };
-    let Some(path) = named else { return Ok(()) };
-    let Some(cgroup) = Cgroup::open(&path)? else { return Ok(()) };
-    if record.is_none() && !force && cgroup.populated()? {
+    let cgroup = named.map(|path| Cgroup::open(&path)).transpose()?.flatten();
+    if let Some(cgroup) = cgroup.as_ref().filter(|_| record.is_none() && !force)
+        && cgroup.populated()?
+    {
         return Err(Error::exact(format!("cannot delete container {} that is not stopped: creating", entry.id())));
     }
+    if let Some(unit) = unit {
+        return unit::end(&Registered::parse(&unit)?, cgroup.as_ref());
+    }
+    let Some(cgroup) = cgroup else { return Ok(()) };
     cgroup.kill()?;
     cgroup.remove(EMPTY)
 }

@@ -4,7 +4,8 @@ use super::status::{self, Status};
 use crate::cgroup::{Cgroup, Statistics};
 use crate::cli::Global;
 use crate::error::{Context, Error, Result};
-use crate::store::{Store, unknown};
+use crate::rdt;
+use crate::store::{Record, Store, unknown};
 use serde::Serialize;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -27,10 +28,10 @@ pub fn events(global: &Global, id: &str, interval: Duration, once: bool) -> Resu
         (Status::Stopped, _) | (_, None) => return Err(gone()),
         (_, Some(init)) => init,
     };
-    let path = record.cgroup.as_ref().ok_or_else(|| Error::new("events", "the container has no cgroup of its own"))?;
+    let path = record.cgroup.as_ref().ok_or_else(|| super::no_cgroup("events"))?;
     let cgroup = Cgroup::open(path)?.ok_or_else(gone)?;
     if once {
-        return print(&Event { kind: "stats", id, data: Some(cgroup.statistics()?) });
+        return print(&Event { kind: "stats", id, data: Some(statistics(&cgroup, &record)?) });
     }
     let watch = cgroup.watch_memory_events()?;
     let mut killed = cgroup.oom_kills()?.unwrap_or(0);
@@ -52,13 +53,25 @@ pub fn events(global: &Global, id: &str, interval: Duration, once: bool) -> Resu
             next = Instant::now() + interval;
             // Removed in this moment: the next round sees the end.
             if cgroup.populated()? {
-                status = print(&Event { kind: "stats", id, data: Some(cgroup.statistics()?) })?;
+                status = print(&Event { kind: "stats", id, data: Some(statistics(&cgroup, &record)?) })?;
             }
         }
         if status != 0 {
             return Ok(status);
         }
     }
+}
+
+/// What the cgroup counts, and for a container that is in resctrl groups what those do.
+fn statistics(cgroup: &Cgroup, record: &Record) -> Result<Statistics> {
+    let mut all = cgroup.statistics()?;
+    if let (false, Some(root)) = (record.rdt.is_empty(), rdt::find_mount()?) {
+        let value = serde_json::to_value(rdt::Statistics::read(&root, &record.rdt));
+        if let Ok(serde_json::Value::Object(found)) = value {
+            all.intel_rdt = found;
+        }
+    }
+    Ok(all)
 }
 
 fn print(event: &Event<'_>) -> Result<u8> {

@@ -4,6 +4,8 @@ use super::create::{check_preserved, equip, hand_over_listener};
 use super::pid_file;
 use super::start::kept_bundle;
 use super::status::{self, Status};
+use super::unit;
+use crate::cgroup::systemd::Instance;
 use crate::cgroup::{Cgroup, Hierarchy};
 use crate::cli::{ExecArgs, Global};
 use crate::config::{Bundle, MAX_BYTES, Process};
@@ -45,9 +47,13 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // Whatever else the caller left open is not for the container (CVE-2024-21626).
     fs::cloexec_from(3 + args.preserve_fds).step("close_range", || "close inherited descriptors at exec".into())?;
 
-    let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring: record.keyring, preserve: args.preserve_fds };
+    // A user's cgroups can be entered by file from within the user's part of the tree alone.
+    let by_systemd = unit::stored(&record)?.filter(|unit| unit.instance == Instance::User);
+    let (keyring, preserve, placed) = (record.keyring, args.preserve_fds, by_systemd.is_some());
+    let request = ExecRequest { id: &args.id, differ: differ(record.pid)?, keyring, preserve, placed };
     let start = |e: Error| e.context("unable to start container process");
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &Host::probe(&bundle.spec)?).map_err(start)?;
+    let host = Host::probe_for(&bundle.spec, Some(&process))?;
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
@@ -56,6 +62,11 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let fallback = || init_cgroup(record.pid);
     equipment.cgroup = cgroup.as_ref();
     equipment.fallback = if args.cgroup.is_none() { Some(&fallback) } else { None };
+    let place = |pid: i32| by_systemd.as_ref().map_or(Ok(()), |unit| unit::attach(&record, unit, args.cgroup.as_deref(), pid));
+    if by_systemd.is_some() {
+        equipment.place = Some(&place);
+    }
+    equipment.may_stay_outside = args.cgroup.is_none() && (host.nested || !host.privileged);
     equipment.init = Some(init);
 
     // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then
@@ -94,6 +105,7 @@ fn settle(
     status: Status,
     master: Option<OwnedFd>,
 ) -> Result<Option<OwnedFd>> {
+    crate::rdt::add_further(&record.rdt, launched.pid)?;
     hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
     launched.reach(Pause::Created)?;
     let pidfd = launched.pidfd.as_fd();
@@ -194,7 +206,7 @@ fn cgroup(record: &Record, below: Option<&str>) -> Result<Option<Cgroup>> {
     let Some(path) = &record.cgroup else {
         return match below {
             None => Ok(None),
-            Some(_) => Err(Error::new("--cgroup", "the container has no cgroup of its own")),
+            Some(_) => Err(super::no_cgroup("--cgroup")),
         };
     };
     let cgroup = Cgroup::open(path)?.ok_or_else(|| Error::exact("cannot exec in a stopped container"))?;

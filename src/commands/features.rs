@@ -110,7 +110,7 @@ fn supported() -> Features {
         linux: Linux {
             namespaces: NAMESPACES,
             capabilities: capabilities.iter().map(ToString::to_string).collect(),
-            cgroup: Cgroup { v1: false, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: Cgroup { v1: false, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: Seccomp {
                 enabled: true,
                 actions: ACTIONS.iter().map(|(name, _)| *name).collect(),
@@ -119,9 +119,9 @@ fn supported() -> Features {
                 known_flags: FLAGS.iter().map(|(name, _)| *name).collect(),
                 supported_flags: FLAGS.iter().map(|(name, _)| *name).collect(),
             },
-            apparmor: Enabled { enabled: false },
-            selinux: Enabled { enabled: false },
-            intel_rdt: IntelRdt { enabled: false, schemata: false, monitoring: false },
+            apparmor: Enabled { enabled: true },
+            selinux: Enabled { enabled: true },
+            intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
             memory_policy: MemoryPolicy { modes: MEMORY_MODES, flags: MEMORY_FLAGS },
             mount_extensions: MountExtensions { idmap: Enabled { enabled: true } },
             net_devices: Enabled { enabled: true },

@@ -36,24 +36,31 @@ pub fn kill(global: &Global, args: KillArgs) -> Result<u8> {
     }
 }
 
-/// Every process in the cgroup. None left is what the caller wants: containerd asks after init has exited.
+/// Every process in the cgroup, or without one in the PID namespace. None left is what the caller wants: containerd asks after init has exited.
 fn all(record: &Record, cgroup: Option<&Cgroup>, signal: i32) -> Result<()> {
     let Some(cgroup) = cgroup else {
-        return match record.init()? {
-            Some(init) => signal_one(init.as_fd(), record.pid, signal),
-            None => Ok(()),
-        };
+        let Some(init) = record.init()? else { return Ok(()) };
+        // With init the rest of its PID namespace ends.
+        if signal == libc::SIGKILL || !record.own_pid_namespace {
+            return signal_one(init.as_fd(), record.pid, signal);
+        }
+        return each(signal, || super::ps::in_namespace_of(record.pid));
     };
     if signal == libc::SIGKILL {
         return cgroup.kill();
     }
-    for pid in cgroup.pids()? {
+    each(signal, || cgroup.pids())
+}
+
+/// Signals all that `pids` lists.
+fn each(signal: i32, pids: impl Fn() -> Result<Vec<i32>>) -> Result<()> {
+    for pid in pids()? {
         let process = match pidfd::open(pid) {
             Err(Errno::ESRCH) => continue,
             other => other.step("pidfd_open", || format!("open process {pid}"))?,
         };
         // Asked again under the descriptor: the number may have come to name a stranger.
-        if cgroup.pids()?.contains(&pid) {
+        if pids()?.contains(&pid) {
             signal_one(process.as_fd(), pid, signal)?;
         }
     }

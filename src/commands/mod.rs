@@ -11,11 +11,13 @@ mod pause;
 mod pid_file;
 mod plan;
 mod ps;
+mod rdt;
 mod run;
 mod spec;
 mod start;
 mod state;
 mod status;
+mod unit;
 mod update;
 mod version;
 
@@ -46,6 +48,12 @@ pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
         Command::Help(text) => print(&text),
         Command::NotYet(name) => Err(Error::new(name, "this version does not have the command")),
     }
+}
+
+/// What a command cannot do to a container that runs in its creator's cgroup.
+fn no_cgroup(step: &str) -> Error {
+    Error::new(step, "the container has no cgroup of its own")
+        .hint("none could be made when it was created: create it where a cgroup is delegated, as systemd-run --user --scope does")
 }
 
 /// Exit status of a program whose reader has gone, as a shell shows it: 128 + SIGPIPE.

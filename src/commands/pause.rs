@@ -36,6 +36,6 @@ fn look(global: &Global, id: &str) -> Result<(Record, Status)> {
 }
 
 fn cgroup(record: &Record) -> Result<Cgroup> {
-    let path = record.cgroup.as_ref().ok_or_else(|| Error::new("freeze", "the container has no cgroup of its own"))?;
+    let path = record.cgroup.as_ref().ok_or_else(|| super::no_cgroup("freeze"))?;
     Cgroup::open(path)?.ok_or_else(|| Error::exact("container not running"))
 }

@@ -1,6 +1,7 @@
 //! `plan`: what `create` would do with this bundle on this host, a line a step. Changes nothing and needs no rights.
 
-use crate::cli::{CgroupManager, Global};
+use super::unit;
+use crate::cli::Global;
 use crate::config::Bundle;
 use crate::error::Result;
 use crate::host::Host;
@@ -17,7 +18,7 @@ pub fn plan(global: &Global, bundle: Option<&Path>, json: bool) -> Result<u8> {
         no_pivot: false,
         no_new_keyring: false,
         preserve: 0,
-        cgroup: global.cgroup_manager != CgroupManager::Disabled,
+        driver: unit::driver(global.cgroup_manager),
         environment: Vec::new(),
     };
     let plan = plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)?;

@@ -31,7 +31,7 @@ fn pids(record: &Record) -> Result<Vec<i32>> {
 }
 
 /// All processes in the PID namespace of `init`.
-fn in_namespace_of(init: i32) -> Result<Vec<i32>> {
+pub(super) fn in_namespace_of(init: i32) -> Result<Vec<i32>> {
     let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid"));
     let own = namespace(init).step("readlink", || format!("look at the PID namespace of process {init}"))?;
     let all = std::fs::read_dir("/proc").step("getdents64", || "list /proc".into())?;

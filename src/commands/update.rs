@@ -6,6 +6,7 @@ use crate::cgroup::{Cgroup, Hierarchy, devices, limits};
 use crate::cli::{Global, UpdateArgs};
 use crate::config::{Resources, Spec, check};
 use crate::error::{Error, Result};
+use crate::host::Host;
 use crate::store::{Store, unknown};
 use limits::Write;
 use serde_json::{Value, json};
@@ -26,26 +27,31 @@ pub fn update(global: &Global, args: &UpdateArgs) -> Result<u8> {
     let mut config: Value =
         serde_json::from_slice(&entry.config()?).map_err(|e| Error::new("read the kept config.json", e.to_string()))?;
     let change = Change::new(&mut config, given)?;
+    let lines = super::rdt::update(&mut config, &args.rdt)?;
     let bytes = serde_json::to_vec(&config).map_err(|e| Error::new("write config.json", e.to_string()))?;
     let spec = Spec::parse(&bytes)?;
     check::check(&spec)?;
 
-    let hierarchy = Hierarchy::probe()?.unwrap_or_default();
+    super::rdt::change(&record, &lines)?;
+    let host = Host::probe(&spec)?;
+    let hierarchy = host.hierarchy.clone().unwrap_or_default();
+    // Without the host's root none was loaded, and none can be.
+    let change_devices = change.devices && host.cgroups().may_load_programs;
     let writes = change.writes(&hierarchy)?;
-    if !writes.is_empty() || change.devices {
-        let path = record.cgroup.as_ref().ok_or_else(|| Error::new("update", "the container has no cgroup of its own"))?;
+    if !writes.is_empty() || change_devices {
+        let path = record.cgroup.as_ref().ok_or_else(|| super::no_cgroup("update"))?;
         let cgroup = Cgroup::open(path)?.ok_or_else(|| Error::exact("container not running"))?;
         if let Some(memory) = &change.asked.memory {
             cgroup.check_memory(memory)?;
         }
         let below = path.strip_prefix(&hierarchy.mount).unwrap_or(Path::new(""));
         Cgroup::hand_down_to(&hierarchy, below, &writes)?;
-        if change.devices {
+        if change_devices {
             let resources = spec.linux.resources.as_ref();
             let program = devices::program(resources.map_or(&[], |r| &r.devices), &spec.linux.devices)?;
             cgroup.attach_devices(program.as_deref())?;
         }
-        cgroup.change(&writes)?;
+        cgroup.change(&writes, || super::unit::tell(&record, &cgroup, &writes))?;
     }
     entry.replace_config(&bytes).map(|()| 0)
 }

@@ -1,15 +1,17 @@
 //! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
 
 use super::annotations;
+use super::labels;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
 use super::process::{self, Groups};
 use super::{Action, ChildHook, Pause, Plan, Step, c_string, rootfs};
-use crate::cgroup::Setup;
+use crate::cgroup::{Driver, Setup};
 use crate::config::{OCI_VERSION, OciState, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::hooks::{Laid, Stage};
 use crate::host::Host;
+use crate::rdt;
 use crate::sys::clone::flags;
 use crate::sys::spawn::StringList;
 use std::ffi::CString;
@@ -30,8 +32,8 @@ pub struct Request<'a> {
     pub no_new_keyring: bool,
     /// Descriptors from 3 on that the program gets (`--preserve-fds`, LISTEN_FDS).
     pub preserve: u32,
-    /// The container gets a cgroup of its own (not with `--cgroup-manager disabled`).
-    pub cgroup: bool,
+    /// Who makes the container's cgroup.
+    pub driver: Driver,
     /// Entries for the program's environment (LISTEN_FDS).
     pub environment: Vec<String>,
 }
@@ -42,17 +44,21 @@ pub struct Request<'a> {
 /// Everything that can be refused from `config.json` and the facts of the host alone, each with its field.
 pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> {
     check::check(spec)?;
-    not_yet(spec)?;
     annotations::check(spec)?;
     let mut warnings: Vec<String> = check::warnings(spec).iter().map(ToString::to_string).collect();
     let mut opens = Vec::new();
     let mut steps = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 
+    let placed = matches!(request.driver, Driver::Systemd(_));
+    if placed {
+        // First: a fork of it, and what it charges, are in the cgroup too.
+        push(&mut steps, "/linux/cgroupsPath", Action::Pause(Pause::Placed));
+    }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     push(&mut steps, "", Action::Umask(0));
     let mut early = Vec::new();
-    let namespaces = namespaces::plan(spec, host, &mut opens, &mut early)?;
+    let namespaces = namespaces::plan(spec, host, placed, &mut opens, &mut early)?;
     // What a process of a joined namespace could trace is nobody's business. But the files that an ordinary user writes the
     // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
     let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
@@ -60,42 +66,59 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     early.insert(at, Step { field: String::new(), action: Action::Undumpable });
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
+    let default = Process::default();
+    let program = spec.process.as_ref().unwrap_or(&default);
+    let mut proc = open_proc(spec, program, host, &namespaces);
     if !request.no_new_keyring {
+        if let Some(label) = labels::key(program, host)? {
+            steps.extend(proc.take());
+            steps.push(label);
+        }
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
-    kernel_early(spec, host, &namespaces, &mut steps)?;
+    steps.extend(proc);
+    kernel_early(program, host, &namespaces, &mut steps)?;
 
     let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces };
     rootfs::hold(&context, &mut steps)?;
     let mut read_only = mounts::plan(&context, &mut opens, &mut steps)?;
     rootfs::dev(&context, &mut opens, &mut steps)?;
     hooks_before_pivot(spec, request, &mut steps)?;
-    rootfs::enter(&context, request.no_pivot, &mut steps);
+    rootfs::enter(&context, request.no_pivot, &mut steps)?;
 
-    let default = Process::default();
-    let program = spec.process.as_ref().unwrap_or(&default);
     if program.terminal {
         let size = program.console_size.unwrap_or_default();
         let action = Action::Console { rows: size.height, columns: size.width, uid: program.user.uid, node: true };
         push(&mut steps, "/process/terminal", action);
     }
-    kernel_late(spec, &mut steps)?;
+    kernel_late(spec, program, host, &mut steps)?;
     if !program.cwd.is_empty() && program.cwd != "/" {
         push(&mut steps, "/process/cwd", Action::MakeWorkingDirectory(c_string(&program.cwd, "/process/cwd")?));
     }
     steps.append(&mut read_only);
     rootfs::close(&context, &mut opens, &mut steps)?;
-    let owner = mounts::cgroup_owner(&context);
-    let cgroup = if request.cgroup { Setup::plan(&spec.linux, request.id, owner, &host.cgroups())? } else { None };
+    // Somebody who is not root can give nothing away, and what they have made is theirs already.
+    let owner = mounts::cgroup_owner(&context).filter(|_| host.privileged);
+    let rights = host.cgroups();
+    let cgroup = match request.driver {
+        Driver::Cgroupfs => Setup::plan(&spec.linux, request.id, owner, &rights)?,
+        Driver::Systemd(instance) => {
+            Some(Setup::plan_unit((&spec.linux, &spec.annotations), request.id, owner, &rights, instance)?)
+        }
+        Driver::Disabled => None,
+    };
+    let rdt =
+        spec.linux.intel_rdt.as_ref().map(|asked| rdt::Setup::plan(asked, request.id, host.resctrl.as_deref())).transpose()?;
     let (envp, argv) = last(spec, request, host, &namespaces, program, &mut steps, &mut warnings)?;
 
-    if !request.cgroup && spec.linux.resources.is_some() {
+    if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
         warnings.push("/linux/resources: not applied: the cgroup manager is disabled".into());
     }
     let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
     Ok(Plan {
         from_outside,
         cgroup,
+        rdt,
         net_devices: spec.linux.net_devices.clone(),
         affinity: None,
         namespaces,
@@ -105,34 +128,6 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         argv: StringList::new(argv),
         envp: StringList::new(envp),
     })
-}
-
-/// What needs a part of the runtime that is not there yet: refused by name, never left out in silence.
-fn not_yet(spec: &Spec) -> Result<()> {
-    if let Some(process) = &spec.process {
-        labels_not_yet(process)?;
-    }
-    refuse(&[
-        ("/linux/mountLabel", !spec.linux.mount_label.is_empty(), "SELinux labels"),
-        ("/linux/intelRdt", spec.linux.intel_rdt.is_some(), "Intel RDT"),
-    ])
-}
-
-/// The same of a process.
-pub(super) fn labels_not_yet(process: &Process) -> Result<()> {
-    refuse(&[
-        ("/process/apparmorProfile", !process.apparmor_profile.is_empty(), "AppArmor profiles"),
-        ("/process/selinuxLabel", !process.selinux_label.is_empty(), "SELinux labels"),
-    ])
-}
-
-fn refuse(missing: &[(&str, bool, &str)]) -> Result<()> {
-    match missing.iter().find(|(_, asked, _)| *asked) {
-        Some((field, _, what)) => {
-            Err(Error::new(format!("{what} cannot be applied"), "not supported by this version").at(*field))
-        }
-        None => Ok(()),
-    }
 }
 
 /// Whether the parent must set what takes CAP_SYS_RESOURCE over the host: a child in a user namespace has it no more.
@@ -146,15 +141,26 @@ pub(super) fn part_from_outside(steps: Vec<Step>, namespaces: &Namespaces, host:
     steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)))
 }
 
+/// The procfs that is written through, before anything of the container is mounted.
+fn open_proc(spec: &Spec, program: &Process, host: &Host, namespaces: &Namespaces) -> Option<Step> {
+    let adjusts = oom_score(program, host).is_some() && !is_set_from_outside(namespaces, host);
+    let field = match labels::field(program, host) {
+        Some(field) => field,
+        None if adjusts => "/process/oomScoreAdj",
+        None if !spec.linux.sysctl.is_empty() => "/linux/sysctl",
+        None => return None,
+    };
+    Some(Step { field: field.into(), action: Action::OpenProc })
+}
+
+/// The score that is not there already.
+fn oom_score(program: &Process, host: &Host) -> Option<i32> {
+    program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj)
+}
+
 /// Kernel settings that come before the mounts.
-fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
-    let adjust = spec.process.as_ref().and_then(|p| p.oom_score_adj).filter(|&n| Some(n) != host.oom_score_adj);
-    let by_child = adjust.is_some() && !is_set_from_outside(namespaces, host);
-    if by_child || !spec.linux.sysctl.is_empty() {
-        let field = if by_child { "/process/oomScoreAdj" } else { "/linux/sysctl" };
-        steps.push(Step { field: field.into(), action: Action::OpenProc });
-    }
-    if let Some(n) = adjust {
+fn kernel_early(program: &Process, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
+    if let Some(n) = oom_score(program, host) {
         let action = Action::OomScoreAdj(c_string(&n.to_string(), "")?);
         steps.push(Step { field: "/process/oomScoreAdj".into(), action });
     }
@@ -164,14 +170,18 @@ fn kernel_early(spec: &Spec, host: &Host, namespaces: &Namespaces, steps: &mut V
     Ok(())
 }
 
-/// Names and settings of the container's own namespaces.
-fn kernel_late(spec: &Spec, steps: &mut Vec<Step>) -> Result<()> {
+/// Names and settings of the container's own namespaces, and what confines its programs.
+fn kernel_late(spec: &Spec, program: &Process, host: &Host, steps: &mut Vec<Step>) -> Result<()> {
     let mut add = |field: String, action| steps.push(Step { field, action });
     if !spec.hostname.is_empty() {
         add("/hostname".into(), Action::Hostname(c_string(&spec.hostname, "/hostname")?));
     }
     if !spec.domainname.is_empty() {
         add("/domainname".into(), Action::Domainname(c_string(&spec.domainname, "/domainname")?));
+    }
+    // Before no_new_privs, under which AppArmor allows fewer changes of a profile.
+    if let Some(Step { field, action }) = labels::apparmor(program, host)? {
+        add(field, action);
     }
     for (key, value) in &spec.linux.sysctl {
         let field = format!("/linux/sysctl/{}", key.replace('~', "~0").replace('/', "~1"));
@@ -192,11 +202,19 @@ fn hooks_before_pivot(spec: &Spec, request: &Request<'_>, steps: &mut Vec<Step>)
     } else if !spec.linux.net_devices.is_empty() {
         steps.push(Step { field: "/linux/netDevices".into(), action: Action::Pause(Pause::Mounted) });
     }
-    child_hooks(spec, request, Stage::CreateContainer, "creating", steps)
+    child_hooks(spec, request, (Stage::CreateContainer, "creating"), &[], steps)
 }
 
 /// Hooks that run inside the container's namespaces.
-fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, steps: &mut Vec<Step>) -> Result<()> {
+///
+/// `environment` is that of those which name none: as runc has it, a startContainer hook then gets the program's.
+fn child_hooks(
+    spec: &Spec,
+    request: &Request<'_>,
+    (stage, status): (Stage, &str),
+    environment: &[CString],
+    steps: &mut Vec<Step>,
+) -> Result<()> {
     let none = crate::config::Hooks::default();
     let list = stage.of(spec.hooks.as_ref().unwrap_or(&none));
     if list.is_empty() {
@@ -209,7 +227,7 @@ fn child_hooks(spec: &Spec, request: &Request<'_>, stage: Stage, status: &str, s
     let mut laid = Vec::new();
     for (n, hook) in list.iter().enumerate() {
         laid.push(ChildHook {
-            laid: Laid::new(stage, n, hook)?,
+            laid: Laid::new(stage, n, hook)?.or_environment(hook, environment),
             state: state.around_pid(),
             cwd: if reachable { Some(c_string(&bundle, "")?) } else { None },
         });
@@ -242,7 +260,7 @@ fn last(
     if program.args.is_empty() && !request.wait {
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
-    child_hooks(spec, request, Stage::StartContainer, "created", steps)?;
+    child_hooks(spec, request, (Stage::StartContainer, "created"), &env, steps)?;
     push(steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
@@ -291,6 +309,8 @@ pub(super) fn become_program(
         let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
         push(steps, "/process/user", action);
     }
+    // As late as it can be: a filter without no_new_privs comes next, and what it allows is not ours to know.
+    steps.extend(labels::program(program, host)?);
     let filter = annotations::filter(spec)?;
     let (early, late) = match filter {
         Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
@@ -300,7 +320,9 @@ pub(super) fn become_program(
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     let sets = process::capabilities(program, warnings);
-    process::identity(program, sets, host, groups(spec, host), steps)?;
+    // Whoever makes or enters a user namespace has them all there.
+    let held = if namespaces.has(flags::NEWUSER) || !host.privileged { u64::MAX } else { host.permitted };
+    process::identity(program, sets, held, groups(spec, host), steps)?;
     if let Some(action) = process::program(program)? {
         push(steps, "/process/args/0", action);
     }
@@ -311,7 +333,10 @@ pub(super) fn become_program(
 /// one id that the kernel lets it map by itself.
 fn groups(spec: &Spec, host: &Host) -> Groups {
     let gids = &spec.linux.gid_mappings;
-    if annotations::keeps_groups(spec) {
+    // Whoever made the user namespace that the caller is root of denied them there. Engines of users with one id ask all the
+    // same, and know; runc and crun leave them out.
+    let left_out = host.privileged && host.setgroups_denied;
+    if left_out || annotations::keeps_groups(spec) {
         Groups::Keep
     } else if host.setgroups_denied {
         Groups::Denied

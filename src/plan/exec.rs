@@ -6,7 +6,8 @@
 //! (an ordinary user's container), or could not come back from there (root of a user namespace), the child enters all and
 //! forks once more.
 
-use super::build::{arguments, become_program, is_set_from_outside, labels_not_yet, part_from_outside};
+use super::build::{arguments, become_program, is_set_from_outside, part_from_outside};
+use super::labels;
 use super::namespaces::{self, Namespaces};
 use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
 use crate::config::{Capabilities, Process, Spec, check, values};
@@ -26,6 +27,8 @@ pub struct ExecRequest<'a> {
     pub keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserve: u32,
+    /// The process may have to be moved into the container's cgroup by systemd.
+    pub placed: bool,
 }
 
 /// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
@@ -74,25 +77,31 @@ pub fn add_capabilities(process: &mut Process, names: &[String]) {
 /// Everything that can be refused from the process, the container's configuration and the facts of the host alone.
 pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Plan> {
     check::process(program).map_err(|e| e.under("/process"))?;
-    labels_not_yet(program)?;
     let mut steps = Vec::new();
     let mut warnings = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 
+    if request.placed {
+        push(&mut steps, "", Action::Pause(Pause::Placed));
+    }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
     // Before anybody in the container can see this process.
     push(&mut steps, "", Action::Undumpable);
     let mut early = Vec::new();
     let namespaces = enter(spec, request, host, &mut early);
-    if let Some(n) = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj) {
-        if !is_set_from_outside(&namespaces, host) {
-            push(&mut steps, "/process/oomScoreAdj", Action::OpenProc);
-        }
+    let adjust = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj);
+    let adjusts = adjust.filter(|_| !is_set_from_outside(&namespaces, host)).map(|_| "/process/oomScoreAdj");
+    // While /proc is still the host's.
+    if let Some(field) = labels::field(program, host).or(adjusts) {
+        push(&mut steps, field, Action::OpenProc);
+    }
+    if let Some(n) = adjust {
         push(&mut steps, "/process/oomScoreAdj", Action::OomScoreAdj(c_string(&n.to_string(), "")?));
     }
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);
     if request.keyring {
+        steps.extend(labels::key(program, host)?);
         // It is there by now: the name finds it.
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
@@ -103,6 +112,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         push(&mut steps, "/process/terminal", action);
     }
     let affinity = affinity(program, &mut steps)?;
+    steps.extend(labels::apparmor(program, host)?);
     let (envp, late) = become_program(spec, &[], host, &namespaces, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
     push(&mut steps, "", Action::CloseFrom(3 + request.preserve));
@@ -115,6 +125,8 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         from_outside,
         namespaces,
         cgroup: None,
+        // The command knows the container's groups from its state.
+        rdt: None,
         opens: vec![Open { field: String::new(), path: c"".into(), what: What::Init }],
         steps,
         warnings,
@@ -131,6 +143,7 @@ fn enter(spec: &Spec, request: &ExecRequest<'_>, host: &Host, steps: &mut Vec<St
     let mut namespaces = Namespaces { own: request.differ, ..Namespaces::default() };
     let mut joined = request.differ;
     let pid = joined & flags::NEWPID != 0;
+    // Root of a user namespace could not come back: the runtime's own may belong to one above.
     if pid && host.privileged && !host.nested {
         namespaces.outer.push((init, flags::NEWPID));
         joined &= !flags::NEWPID;
@@ -182,7 +195,7 @@ mod tests {
     }
 
     fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
-        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0 };
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false };
         let plan = compile_exec(spec, program, &request, host).unwrap();
         plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
     }
@@ -233,10 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn labels_go_through_the_host_s_procfs() {
+        let host = Host { apparmor: true, selinux: true, ..root() };
+        let own = spec(
+            r#"{"process":{"apparmorProfile":"p","selinuxLabel":"u:r:t:s0"},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}"#,
+        );
+        let process = complete(Process { selinux_label: "u:r:other:s0".into(), ..program() }, &own);
+        let words = words(&own, &process, flags::NEWUSER | flags::NEWNS, &host);
+        assert!(at(&words, "private procfs") < at(&words, "enter the container's namespaces"), "{words:#?}");
+        assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/keycreate`") < at(&words, "join session keyring"), "{words:#?}");
+        assert!(at(&words, "AppArmor profile p to") < at(&words, "u:r:other:s0 to `/proc/self/attr/exec`"), "{words:#?}");
+        assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/exec`") < at(&words, "seccomp filter"), "{words:#?}");
+    }
+
+    #[test]
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0 };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
         let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
         assert_eq!(plan.affinity, Some(vec![1]));
         assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
@@ -244,7 +271,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0 };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
         for (process, field) in [
             (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
             (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),

@@ -11,6 +11,7 @@
 pub mod annotations;
 pub mod build;
 pub mod exec;
+pub mod labels;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
@@ -37,6 +38,8 @@ pub struct Plan {
     pub namespaces: Namespaces,
     /// Where the container is counted and limited; `None` runs it in the caller's cgroup.
     pub cgroup: Option<crate::cgroup::Setup>,
+    /// The classes of service that it is in (`linux.intelRdt`).
+    pub rdt: Option<crate::rdt::Setup>,
     /// What is opened before the clone (or, unprivileged, as the child's [`Action::Opens`]).
     pub opens: Vec<Open>,
     /// What the child does, in order.
@@ -119,6 +122,8 @@ pub struct Tree {
 pub struct Idmap {
     /// On the whole tree (`ridmap`).
     pub recursive: bool,
+    /// The user namespace that the container joins by path; the mappings are then that one's, and not listed.
+    pub joined: Option<Slot>,
     /// Mappings of user ids.
     pub uids: Vec<LinuxIdMapping>,
     /// Mappings of group ids.
@@ -128,6 +133,8 @@ pub struct Idmap {
 /// Where the child waits for the parent. The parent walks the same list, so both agree by construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pause {
+    /// Until the parent has had it moved into its cgroup by systemd, and has set the limits there.
+    Placed,
     /// Until the parent has written the id maps.
     Mapped,
     /// Says that the mounts are there; until the parent has run the prestart and createRuntime hooks and moved devices.
@@ -164,6 +171,12 @@ pub enum Action {
     OomScoreAdj(CString),
     /// Write a file of that procfs.
     WriteProc { path: CString, value: CString },
+    /// Label the keys that are made from here on (SELinux).
+    KeyLabel(CString),
+    /// Name the AppArmor profile that exec changes to, and read it back.
+    ExecProfile { command: CString, profile: CString },
+    /// Name the SELinux label that exec changes to; the parent reads it back.
+    ExecLabel(CString),
     /// Bring the loopback device up.
     Loopback,
     /// Cut mount propagation between host and container, on the whole tree.
@@ -190,12 +203,15 @@ pub enum Action {
     Pivot { old_root_shared: bool },
     /// The same by moving the mount and chroot (`--no-pivot`).
     MoveRoot,
+    /// Take away a procfs or sysfs of the host that would stay below a moved root: a user namespace inside could mount such
+    /// a file system anew, without what is masked, because a bare one can be seen.
+    Unexpose(CString),
     /// Set the propagation of the new root.
     RootPropagation(Attrs, bool),
     /// Make the root mount read-only.
     ReadonlyRoot,
-    /// Hide a path, if it is there.
-    Mask(CString),
+    /// Hide a path, if it is there; `label` is the parameter that labels the directory put over one (SELinux).
+    Mask { path: CString, label: Option<(CString, CString)> },
     /// Make a path read-only, if it is there.
     Readonly(CString),
     /// Set the host name.
@@ -263,6 +279,8 @@ pub struct Mount {
     pub nofollow: bool,
     /// This is the container's devpts: the console comes from it.
     pub is_devpts: bool,
+    /// The SELinux label that its root is given, where none can be a parameter of the file system (mqueue).
+    pub label: Option<CString>,
 }
 
 /// What is mounted.
@@ -304,6 +322,8 @@ pub struct Filesystem {
     pub inherit_mode: bool,
     /// Copy what the directory holds into it (`tmpcopyup`).
     pub copy_up: bool,
+    /// Where the kernel refuses it to a user namespace: the tree of the host that takes its place, with these attributes.
+    pub otherwise: Option<(CString, u64)>,
 }
 
 /// A device node.

@@ -1,5 +1,6 @@
 //! `mounts` -> steps: what each entry mounts, with which attributes, opened where.
 
+use super::labels;
 use super::namespaces::Namespaces;
 use super::{Action, Filesystem, Idmap, Mount, Open, Remount, Slot, Source, Step, Tree, What, c_string};
 use crate::config::options::{self, MountOptions};
@@ -13,6 +14,10 @@ use std::path::Path;
 
 /// File systems without storage of their own: a read-only mount is all there is to say, the superblock need not know.
 const PSEUDO: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup2", "ramfs", "debugfs"];
+
+/// File systems that take no `linux.mountLabel`: the policy alone labels what the kernel shows there, and the cgroup hierarchy
+/// is one for all. The root of a mqueue gets it as an attribute.
+const UNLABELLED: [&str; 4] = ["proc", "sysfs", "cgroup2", "mqueue"];
 
 /// Propagation of `linux.rootfsPropagation`, and whether it is recursive; the default is rslave, as in runc: mounts of the
 /// host appear, mounts of the container stay inside.
@@ -45,13 +50,14 @@ pub struct Context<'a> {
 /// written before.
 pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<Vec<Step>> {
     let mut late = Vec::new();
+    let label = labels::of_mounts(context.spec, context.host)?;
     for (n, m) in context.spec.mounts.iter().enumerate() {
         let field = format!("/mounts/{n}");
         let asked =
             options::parse(m.options().as_deref().unwrap_or_default()).map_err(|e| e.under(&format!("{field}/options")))?;
         let target = clean(&m.destination().to_string_lossy());
         let kind = m.typ().as_deref().unwrap_or_default();
-        let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target };
+        let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target, label: label.as_ref() };
         let mut source = entry.source(opens)?;
         if let Source::Filesystem(new) = &mut source
             && new.attrs & attr::RDONLY != 0
@@ -92,12 +98,15 @@ struct Entry<'a> {
     field: &'a str,
     kind: &'a str,
     target: &'a str,
+    label: Option<&'a (CString, CString)>,
 }
 
 impl Entry<'_> {
     fn mount(&self, source: Source) -> Result<Mount> {
+        let is_mqueue = self.kind == "mqueue" && matches!(source, Source::Filesystem(_));
         Ok(Mount {
             source,
+            label: self.label.filter(|_| is_mqueue).map(|(_, label)| label.clone()),
             strict: matches!(self.kind, "proc" | "sysfs") && !self.asked.bind,
             may_cover_proc: self.target == "/proc" || crate::config::check::may_lie_in_proc(self.target),
             nofollow: self.asked.dest_nofollow,
@@ -133,11 +142,17 @@ impl Entry<'_> {
             let below = Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 };
             return self.tree(&path, asked.rbind, below, opens);
         }
-        let own_network = self.context.namespaces.has(flags::NEWNET);
+        let namespaces = self.context.namespaces;
+        // A file system that shows a namespace is mounted by whoever owns that: not from a user namespace that was made
+        // after it. The host's takes its place.
+        let foreign = |kind: u64| {
+            let made = namespaces.new & kind != 0 || namespaces.has(kind) && namespaces.new & flags::NEWUSER == 0;
+            namespaces.has(flags::NEWUSER) && !made
+        };
         match self.kind {
             "" => Err(Error::new(format!("mount on {}", self.target), "has neither a type nor the option bind")
                 .at(format!("{}/type", self.field))),
-            "cgroup" | "cgroup2" if self.context.namespaces.has(flags::NEWCGROUP) => self.filesystem("cgroup2"),
+            "cgroup" | "cgroup2" if namespaces.has(flags::NEWCGROUP) && !foreign(flags::NEWCGROUP) => self.filesystem("cgroup2"),
             "cgroup" | "cgroup2" => {
                 // A new mount made in the host's cgroup namespace would set the options of the whole hierarchy anew
                 // (nsdelegate, memory_recursiveprot): the host's own mount is shown instead.
@@ -146,10 +161,16 @@ impl Entry<'_> {
                 };
                 self.tree(&hierarchy.mount, false, Attrs::default(), opens)
             }
-            // sysfs shows a network namespace, and only whoever owns that may mount it.
-            // The host's takes its place, and all that is mounted below it is to be no more than was asked for.
-            "sysfs" if self.context.namespaces.has(flags::NEWUSER) && !own_network => {
-                self.tree(Path::new("/sys"), true, self.attrs(), opens)
+            // All that is mounted below it is to be no more than was asked for.
+            "sysfs" if foreign(flags::NEWNET) => {
+                let attrs = Attrs { set: self.asked.attr_set | attr::RDONLY, ..Attrs::default() };
+                self.tree(Path::new("/sys"), true, attrs, opens)
+            }
+            "proc" if namespaces.has(flags::NEWUSER) && !namespaces.has(flags::NEWPID) => {
+                self.tree(Path::new("/proc"), true, self.attrs(), opens)
+            }
+            "mqueue" if namespaces.has(flags::NEWUSER) && !namespaces.has(flags::NEWIPC) => {
+                self.tree(Path::new("/dev/mqueue"), false, Attrs::default(), opens)
             }
             kind => self.filesystem(kind),
         }
@@ -173,6 +194,10 @@ impl Entry<'_> {
         let at = format!("{}/options", self.field);
         let flags = self.asked.sb_flags.iter().map(|flag| Ok((c_string(flag, &at)?, None)));
         let data = self.asked.data.iter().map(|data| match data.split_once('=') {
+            // The quotes that mount(8) wants around commas are not part of a label.
+            Some((key, value)) if labels::CONTEXTS.contains(&key) => {
+                Ok((c_string(key, &at)?, Some(c_string(value.trim_matches('"'), &at)?)))
+            }
             Some((key, value)) => Ok((c_string(key, &at)?, Some(c_string(value, &at)?))),
             None => Ok((c_string(data, &at)?, None)),
         });
@@ -215,11 +240,13 @@ impl Entry<'_> {
         let linux = &self.context.spec.linux;
         let idmap = match &self.asked.idmap {
             options::Idmap::None if uids.is_empty() && gids.is_empty() => return Ok(None),
-            options::Idmap::None => Idmap { recursive: false, uids, gids },
+            options::Idmap::None => Idmap { recursive: false, joined: None, uids, gids },
             options::Idmap::Container { recursive } if uids.is_empty() && gids.is_empty() => {
-                Idmap { recursive: *recursive, uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }
+                let (uids, gids) = (linux.uid_mappings.clone(), linux.gid_mappings.clone());
+                let joined = self.context.namespaces.joined_user.filter(|_| uids.is_empty() && gids.is_empty());
+                Idmap { recursive: *recursive, joined, uids, gids }
             }
-            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, uids, gids },
+            options::Idmap::Container { recursive } => Idmap { recursive: *recursive, joined: None, uids, gids },
             options::Idmap::Mapped { uids, gids, recursive } => {
                 let resolve = |list: &[options::IdRange], container: &[LinuxIdMapping]| {
                     list.iter().map(|r| r.mapping(container)).collect::<Result<Vec<_>>>()
@@ -227,12 +254,13 @@ impl Entry<'_> {
                 let at = |e: Error| e.at(format!("{}/options", self.field));
                 Idmap {
                     recursive: *recursive,
+                    joined: None,
                     uids: resolve(uids, &linux.uid_mappings).map_err(at)?,
                     gids: resolve(gids, &linux.gid_mappings).map_err(at)?,
                 }
             }
         };
-        if idmap.uids.is_empty() || idmap.gids.is_empty() {
+        if idmap.joined.is_none() && (idmap.uids.is_empty() || idmap.gids.is_empty()) {
             return Err(Error::new("idmapped mount", "has no id mappings, and neither has the container").at(self.field));
         }
         Ok(Some(idmap))
@@ -250,6 +278,11 @@ impl Entry<'_> {
             parameters.push((c"ro".into(), None));
         }
         parameters.extend(self.parameters()?);
+        self.check_owners()?;
+        let is_labelled = || asked.data.iter().any(|d| d.split_once('=').is_some_and(|(key, _)| labels::CONTEXTS.contains(&key)));
+        if let Some((key, label)) = self.label.filter(|_| !UNLABELLED.contains(&kind) && !is_labelled()) {
+            parameters.push((key.clone(), Some(label.clone())));
+        }
         let has_mode = asked.data.iter().any(|d| d.starts_with("mode="));
         Ok(Source::Filesystem(Filesystem {
             kind: c_string(kind, &format!("{}/type", self.field))?,
@@ -260,7 +293,50 @@ impl Entry<'_> {
             propagation: asked.propagation.iter().copied().filter(|&(kind, _)| kind != libc::MS_PRIVATE).collect(),
             inherit_mode: kind == "tmpfs" && !has_mode,
             copy_up: asked.tmpcopyup,
+            otherwise: self.otherwise(kind)?,
         }))
+    }
+
+    /// What a user namespace gets instead of a file system that it may not mount: for it belongs to a namespace of somebody
+    /// else's, which only the kernel knows where the runtime itself is in a user namespace, or parts of the one that can be
+    /// seen are covered (`mount_too_revealing` of the kernel).
+    fn otherwise(&self, kind: &str) -> Result<Option<(CString, u64)>> {
+        let namespaces = self.context.namespaces;
+        if !self.context.host.nested && !namespaces.has(flags::NEWUSER) {
+            return Ok(None);
+        }
+        let attrs = combined(self.asked);
+        Ok(match (kind, &self.context.host.hierarchy) {
+            ("sysfs", _) => Some((c"/sys".into(), attrs | attr::RDONLY)),
+            ("cgroup2", Some(hierarchy)) => Some((c_string(&hierarchy.mount.to_string_lossy(), self.field)?, attrs)),
+            // Another PID or IPC namespace shows other things.
+            ("proc", _) if !namespaces.has(flags::NEWPID) => Some((c"/proc".into(), attrs)),
+            ("mqueue", _) if !namespaces.has(flags::NEWIPC) => Some((c"/dev/mqueue".into(), attrs)),
+            _ => None,
+        })
+    }
+
+    /// Owners that the new user namespace does not know are EINVAL to the kernel; the words are runc's.
+    fn check_owners(&self) -> Result<()> {
+        if self.context.namespaces.new & flags::NEWUSER == 0 {
+            return Ok(());
+        }
+        let linux = &self.context.spec.linux;
+        for option in &self.asked.data {
+            let (maps, id) = match option.split_once('=') {
+                Some(("uid", id)) => (&linux.uid_mappings, id),
+                Some(("gid", id)) => (&linux.gid_mappings, id),
+                _ => continue,
+            };
+            let Ok(id) = id.parse::<u32>() else { continue };
+            let mapped = |m: &LinuxIdMapping| id.checked_sub(m.container_id()).is_some_and(|offset| offset < m.size());
+            if !maps.iter().any(mapped) {
+                return Err(Error::exact(format!("cannot specify {option} mount option for rootless container"))
+                    .at(format!("{}/options", self.field))
+                    .hint(format!("{id} is not mapped in the container's user namespace: leave the option out, or map it")));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -6,8 +6,10 @@
 //!   the owner of an IPC namespace's mqueue is whoever makes it.
 //! * A user namespace by path: the parent, while it still may, enters every other one around the clone; a new PID
 //!   namespace must belong to the joined user namespace, so the child forks once more after entering it.
-//! * Root of a user namespace that is not the first (an ordinary user's engine) may enter namespaces, but not come back to
-//!   those of the host: what the parent would enter around the clone, the child enters, and forks once more.
+//! * A child that systemd moves into its cgroup: a new cgroup namespace is made after that, since its root is where its
+//!   maker is.
+//! * The runtime is root of a user namespace, and its own namespaces may belong to one above: whoever enters another cannot
+//!   come back. What the parent would do around the clone is done by a middle process, which makes init and is gone.
 
 use super::{Action, Open, Slot, Step, What, c_string};
 use crate::config::{LinuxIdMapping, Spec};
@@ -28,6 +30,8 @@ pub struct Namespaces {
     pub maps: Option<Maps>,
     /// The child forks once more: its pid is told in a message.
     pub forks: bool,
+    /// The user namespace that is joined by path.
+    pub joined_user: Option<Slot>,
     /// All kinds that are the container's own, new or by path.
     pub own: u64,
     /// All kinds that are new.
@@ -82,8 +86,9 @@ pub fn name(kind: u64) -> &'static str {
 /// The order of setns: the user namespace first, for the rights it gives; the mount namespace last.
 const ORDER: [u64; 6] = [flags::NEWUSER, flags::NEWNET, flags::NEWUTS, flags::NEWIPC, flags::NEWCGROUP, flags::NEWNS];
 
-/// Works out the namespaces and appends the child's first steps.
-pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<Namespaces> {
+/// Works out the namespaces and appends the child's first steps. `placed` says that the child is moved into its cgroup before
+/// those, not by the clone.
+pub fn plan(spec: &Spec, host: &Host, placed: bool, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> Result<Namespaces> {
     let mut ns = Namespaces::default();
     let mut joined: Vec<(u64, Slot, String)> = Vec::new();
     for (n, entry) in spec.linux.namespaces.iter().enumerate() {
@@ -101,6 +106,9 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
                 path: c_string(&entry.path, &format!("{field}/path"))?,
                 what: What::Namespace(kind),
             });
+            if kind == flags::NEWUSER {
+                ns.joined_user = Some(slot);
+            }
             joined.push((kind, slot, field));
         }
     }
@@ -109,28 +117,27 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     }
     let user_joined = joined.iter().any(|(kind, ..)| *kind == flags::NEWUSER);
     let user_new = ns.new & flags::NEWUSER != 0;
-    if ns.new & flags::NEWTIME != 0 {
-        time(&mut ns, spec, host)?;
-    }
-
     let outer = |kind: u64| match kind {
         flags::NEWPID | flags::NEWTIME => true,
         flags::NEWUSER | flags::NEWNS => false,
         // Rights over the host's namespaces are gone once a user namespace is entered.
         _ => (user_new || user_joined) && host.privileged,
     };
-    // May the parent return to where it was?
-    let around = !(host.privileged && host.nested);
-    let mut entered = 0;
+    let enters = ns.new & flags::NEWTIME != 0 || joined.iter().any(|(kind, ..)| outer(*kind));
+    let middle = host.privileged && host.nested && enters;
+    if ns.new & flags::NEWTIME != 0 {
+        time(&mut ns, spec, host, middle, steps)?;
+    }
     for (kind, slot, field) in &joined {
-        if outer(*kind) && !around {
-            entered |= kind;
-            steps.push(Step { field: field.clone(), action: Action::Join(*slot, *kind) });
-        } else if outer(*kind) {
+        if outer(*kind) {
             if *kind == flags::NEWPID && user_joined && !host.privileged {
                 return Err(Error::new("join a PID namespace", "needs privileges that this user does not have").at(field.clone()));
             }
-            ns.outer.push((*slot, *kind));
+            if middle {
+                steps.push(Step { field: field.clone(), action: Action::Join(*slot, *kind) });
+            } else {
+                ns.outer.push((*slot, *kind));
+            }
         } else if *kind == flags::NEWNS && user_new {
             return Err(Error::new("join a mount namespace", "cannot be combined with a new user namespace").at(field.clone()));
         }
@@ -143,11 +150,14 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     let in_clone = ns.new & !flags::NEWTIME;
     let list = "/linux/namespaces".to_string();
     let add = |steps: &mut Vec<Step>, action| steps.push(Step { field: list.clone(), action });
+    let mut first = in_clone;
+    ns.forks = middle;
     if user_new {
-        ns.clone = in_clone & (flags::NEWUSER | flags::NEWPID);
-        if entered != 0 {
-            ns.forks = true;
-            add(steps, Action::Fork(ns.clone));
+        first &= flags::NEWUSER | flags::NEWPID;
+        if middle {
+            add(steps, Action::Fork(first));
+        } else {
+            ns.clone = first;
         }
         let maps = Maps { uids: spec.linux.uid_mappings.clone(), gids: spec.linux.gid_mappings.clone() };
         steps.push(Step { field: "/linux/uidMappings".into(), action: Action::Pause(super::Pause::Mapped) });
@@ -156,43 +166,48 @@ pub fn plan(spec: &Spec, host: &Host, opens: &mut Vec<Open>, steps: &mut Vec<Ste
     } else if user_joined {
         join(flags::NEWUSER, steps);
         steps.push(identity(&spec.linux.uid_mappings, &spec.linux.gid_mappings));
-        if (in_clone | entered) & flags::NEWPID != 0 || entered & flags::NEWTIME != 0 {
+        if middle || in_clone & flags::NEWPID != 0 {
             ns.forks = true;
             add(steps, Action::Fork(in_clone));
         } else if in_clone != 0 {
             add(steps, Action::Unshare(in_clone));
         }
+    } else if middle {
+        add(steps, Action::Fork(in_clone));
     } else {
-        ns.clone = in_clone;
-        if entered != 0 {
-            ns.forks = true;
-            add(steps, Action::Fork(in_clone));
-        }
+        first = if placed { in_clone & !flags::NEWCGROUP } else { in_clone };
+        ns.clone = first;
     }
     for kind in ORDER.into_iter().filter(|k| *k != flags::NEWUSER) {
         join(kind, steps);
     }
-    let late = in_clone & !ns.clone;
-    if user_new && late != 0 {
+    let late = in_clone & !first;
+    if late != 0 {
         add(steps, Action::Unshare(late));
-    }
-    if entered != 0 {
-        // The fork makes them, from within what was entered.
-        ns.clone = 0;
     }
     Ok(ns)
 }
 
-/// A new time namespace: its offsets must be written before the first process is in it, so it is the parent's work. An
-/// unprivileged one may not.
-fn time(ns: &mut Namespaces, spec: &Spec, host: &Host) -> Result<()> {
+/// A new time namespace: its offsets must be written before the first process is in it, so it is the work of whoever makes
+/// init. An unprivileged one may not.
+fn time(ns: &mut Namespaces, spec: &Spec, host: &Host, middle: bool, steps: &mut Vec<Step>) -> Result<()> {
     let lines: String = spec
         .linux
         .time_offsets
         .iter()
         .map(|(clock, o)| format!("{clock} {} {}\n", o.secs().unwrap_or(0), o.nanosecs().unwrap_or(0)))
         .collect();
-    if host.privileged && !host.nested {
+    if middle {
+        steps.push(Step { field: "/linux/namespaces".into(), action: Action::Unshare(flags::NEWTIME) });
+        if !lines.is_empty() {
+            let at = "/linux/timeOffsets".to_string();
+            let action = Action::WriteProc { path: c"self/timens_offsets".into(), value: c_string(&lines, &at)? };
+            steps.push(Step { field: at.clone(), action: Action::OpenProc });
+            steps.push(Step { field: at, action });
+        }
+        return Ok(());
+    }
+    if host.privileged {
         ns.time = Some(lines);
         return Ok(());
     }

@@ -3,7 +3,6 @@
 use super::{Action, Step, c_string};
 use crate::config::{Process, values};
 use crate::error::{Error, Result};
-use crate::host::Host;
 use crate::sys::creds::Caps;
 use std::ffi::CString;
 
@@ -56,19 +55,19 @@ pub fn settings(process: &Process, steps: &mut Vec<Step>) -> Result<()> {
 pub enum Groups {
     /// Exactly `additionalGids`, also when that is empty.
     Set,
-    /// The caller's stay (annotation `run.oci.keep_original_groups`).
+    /// The caller's stay (annotation `run.oci.keep_original_groups`), or nobody may change them.
     Keep,
     /// setgroups(2) is denied in a user namespace that an unprivileged user maps by hand (user_namespaces(7)).
     Denied,
 }
 
-/// From the privileges of the runtime to those of the program.
-pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, groups: Groups, steps: &mut Vec<Step>) -> Result<()> {
+/// From the privileges of the runtime, `held` as bits, to those of the program.
+pub fn identity(process: &Process, sets: Option<Sets>, held: u64, groups: Groups, steps: &mut Vec<Step>) -> Result<()> {
     let mut add = |field: &str, action| steps.push(Step { field: field.into(), action });
     let user = &process.user;
     if let Some(sets) = sets {
-        let missing = sets.caps.permitted & !host.permitted;
-        if host.privileged && missing != 0 {
+        let missing = sets.caps.permitted & !held;
+        if missing != 0 {
             return Err(Error::new("set capabilities", format!("the runtime itself lacks {}", names(missing)))
                 .at("/process/capabilities/permitted")
                 .hint("the caller's own bounding set is smaller; leave them out of the configuration"));
@@ -79,9 +78,6 @@ pub fn identity(process: &Process, sets: Option<Sets>, host: &Host, groups: Grou
         Groups::Set => add("/process/user/additionalGids", Action::Groups(user.additional_gids.clone())),
         Groups::Keep => {}
         Groups::Denied if user.additional_gids.is_empty() => {}
-        // Whoever made the caller's own user namespace denied them there. Engines of users with one id ask all the same,
-        // and know; runc and crun leave them out.
-        Groups::Denied if host.privileged && host.setgroups_denied => {}
         Groups::Denied => {
             let error = Error::exact("cannot set any additional groups in a rootless container");
             return Err(error.at("/process/user/additionalGids"));

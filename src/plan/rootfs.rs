@@ -44,7 +44,7 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
     if shared {
         steps.push(Step { field, action: Action::PrivateParent(path.clone()) });
     }
-    if !context.host.privileged {
+    if !context.host.privileged || context.host.foreign_mounts {
         steps.push(Step { field: String::new(), action: Action::Opens });
     }
     // Without a word for it the root is cut off, as in runc: mounts that the host makes below the rootfs stay outside.
@@ -108,16 +108,25 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
 }
 
 /// The change of root.
-pub fn enter(context: &Context<'_>, no_pivot: bool, steps: &mut Vec<Step>) {
+///
+/// # Errors
+/// None but of a path with a NUL.
+pub fn enter(context: &Context<'_>, no_pivot: bool, steps: &mut Vec<Step>) -> Result<()> {
     let word = &context.spec.linux.rootfs_propagation;
     let (propagation, recursive) = mounts::root_propagation(word);
     let shared = propagation == libc::MS_SHARED;
+    if no_pivot {
+        for path in &context.host.bare_mounts {
+            steps.push(Step { field: String::new(), action: Action::Unexpose(c_string(path, "")?) });
+        }
+    }
     let action = if no_pivot { Action::MoveRoot } else { Action::Pivot { old_root_shared: shared } };
     steps.push(Step { field: "/root/path".into(), action });
     if !word.is_empty() && propagation != libc::MS_PRIVATE {
         let attrs = Attrs { propagation, ..Attrs::default() };
         steps.push(Step { field: "/linux/rootfsPropagation".into(), action: Action::RootPropagation(attrs, recursive) });
     }
+    Ok(())
 }
 
 /// What is made read-only and what is hidden, once everything is in place.
@@ -134,10 +143,11 @@ pub fn close(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>
     if !spec.linux.masked_paths.is_empty() {
         opens.push(Open { field: "/linux/maskedPaths".into(), path: c"/dev/null".into(), what: What::Null });
     }
+    let label = super::labels::of_mounts(spec, context.host)?;
     for (n, path) in spec.linux.masked_paths.iter().enumerate() {
         let field = format!("/linux/maskedPaths/{n}");
         let path = c_string(&mounts::clean(path), &field)?;
-        steps.push(Step { field, action: Action::Mask(path) });
+        steps.push(Step { field, action: Action::Mask { path, label: label.clone() } });
     }
     Ok(())
 }

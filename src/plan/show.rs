@@ -1,7 +1,9 @@
 //! A plan in words: a line a step, for `onggi plan`, for golden tests, and for the step's part of an error.
 
 use super::{Action, Filesystem, Idmap, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
+use crate::cgroup::Setup;
 use crate::config::LinuxIdMapping;
+use crate::rdt;
 use crate::sys::mount::{Attrs, attr};
 use serde::Serialize;
 use std::ffi::CString;
@@ -30,17 +32,12 @@ impl Plan {
     pub fn lines(&self) -> Vec<Line> {
         let mut lines = Vec::new();
         let mut add = |who, field: &str, step: String| lines.push(Line { who, field: field.into(), step });
-        if let Some(setup) = &self.cgroup {
+        if let Some(setup) = self.cgroup.as_ref().filter(|setup| setup.unit.is_none()) {
             add("parent", "/linux/cgroupsPath", format!("make cgroup {}", setup.path.display()));
-            for w in &setup.writes {
-                add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
-            }
-            if let Some(owner) = setup.owner {
-                add("parent", "/linux/uidMappings", format!("give the cgroup to user {owner}"));
-            }
-            if let Some(program) = &setup.devices {
-                add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
-            }
+            cgroup_lines(setup, &mut add);
+        }
+        if let Some(setup) = &self.rdt {
+            rdt_lines(setup, &mut add);
         }
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
@@ -58,13 +55,16 @@ impl Plan {
             let words = if offsets.is_empty() { "no offsets".to_string() } else { offsets };
             add("parent", "/linux/timeOffsets", format!("make a time namespace around the clone: {words}"));
         }
-        let into = if self.cgroup.is_some() { ", into the cgroup" } else { "" };
+        let into = if self.cgroup.as_ref().is_some_and(|setup| setup.unit.is_none()) { ", into the cgroup" } else { "" };
         let kinds = kinds(self.namespaces.clone);
         add(
             "parent",
             "/linux/namespaces",
             format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
         );
+        if self.rdt.is_some() {
+            add("parent", "/linux/intelRdt", "put the container's init into the resctrl group".into());
+        }
         for step in &self.steps {
             if matches!(step.action, Action::Opens) {
                 late.iter().for_each(|open| add("child", &open.field, open_words(open)));
@@ -73,6 +73,15 @@ impl Plan {
             add("child", &step.field, step.action.words());
             // What the parent does while the child waits.
             match (&step.action, &self.namespaces.maps) {
+                (Action::Pause(Pause::Placed), _) => {
+                    let Some((setup, unit)) = self.cgroup.as_ref().and_then(|s| Some((s, s.unit.as_ref()?))) else { continue };
+                    let words = format!("have systemd ({}) move it into {}", unit.instance, setup.path.display());
+                    add("parent", &step.field, words);
+                    for (name, value) in &unit.properties {
+                        add("parent", &step.field, format!("tell systemd {name}={value}"));
+                    }
+                    cgroup_lines(setup, &mut add);
+                }
                 (Action::Pause(Pause::Mapped), Some(maps)) => {
                     add("parent", &step.field, format!("write the id maps{}", maps_words(&maps.uids, &maps.gids)));
                 }
@@ -96,6 +105,38 @@ impl Plan {
     }
 }
 
+/// What is done to the cgroup once it is there.
+fn cgroup_lines(setup: &Setup, add: &mut impl FnMut(&'static str, &str, String)) {
+    for w in &setup.writes {
+        add("parent", &w.field, format!("write {} to {}", w.value.escape_default(), w.file));
+    }
+    if let Some(owner) = setup.owner {
+        add("parent", "/linux/uidMappings", format!("give the cgroup to user {owner}"));
+    }
+    if let Some(program) = &setup.devices {
+        add("parent", "/linux/resources/devices", format!("attach a device program of {} instructions", program.len()));
+    }
+}
+
+fn rdt_lines(setup: &rdt::Setup, add: &mut impl FnMut(&'static str, &str, String)) {
+    const FIELD: &str = "/linux/intelRdt";
+    let group = setup.directory();
+    let (what, field) = match setup.group {
+        rdt::Group::Own(_) => ("make", FIELD.to_owned()),
+        rdt::Group::Shared(_) => ("use, or make,", format!("{FIELD}/closID")),
+        rdt::Group::Given(_) | rdt::Group::Default => ("use", format!("{FIELD}/closID")),
+    };
+    add("parent", &field, format!("{what} resctrl group {}", group.display()));
+    let is_new = matches!(setup.group, rdt::Group::Own(_));
+    for line in &setup.lines {
+        let what = if line.compared && !is_new { "find, or write," } else { "write" };
+        add("parent", &line.field, format!("{what} {} in schemata", line.text.escape_default()));
+    }
+    if let Some(name) = &setup.monitor {
+        add("parent", &format!("{FIELD}/enableMonitoring"), format!("make monitoring group {name}"));
+    }
+}
+
 /// Names of `CLONE_NEW*` bits.
 fn kinds(set: u64) -> String {
     let names: Vec<_> = (0..32).map(|b| 1u64 << b).filter(|b| set & b != 0).map(namespaces::name).collect();
@@ -115,8 +156,9 @@ fn open_words(open: &Open) -> String {
 fn tree_words(tree: &Tree) -> String {
     let mut out = String::new();
     propagation_words(&mut out, &tree.propagation);
-    if let Some(Idmap { recursive, uids, gids }) = &tree.idmap {
-        let _ = write!(out, " {}idmap{}", if *recursive { "r" } else { "" }, maps_words(uids, gids));
+    if let Some(Idmap { recursive, joined, uids, gids }) = &tree.idmap {
+        let maps = if joined.is_some() { " as the user namespace".into() } else { maps_words(uids, gids) };
+        let _ = write!(out, " {}idmap{maps}", if *recursive { "r" } else { "" });
     }
     attrs_words(&mut out, "r", tree.recursive_attrs);
     attrs_words(&mut out, "", tree.attrs);
@@ -188,7 +230,10 @@ fn mount_words(m: &Mount) -> String {
     let target = m.target.to_string_lossy();
     match &m.source {
         Source::Tree(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
-        Source::Filesystem(fs) => format!("mount {}{}", fs.kind.to_string_lossy(), filesystem_words(fs, &target)),
+        Source::Filesystem(fs) => {
+            let label = m.label.iter().map(|label| format!(" labelled {}", label.to_string_lossy())).collect::<String>();
+            format!("mount {}{}{label}", fs.kind.to_string_lossy(), filesystem_words(fs, &target))
+        }
         Source::Remount(Remount { attrs, recursive_attrs, propagation, parameters }) => {
             let mut out = format!("remount {target}");
             attrs_words(&mut out, "r", *recursive_attrs);
@@ -208,6 +253,9 @@ fn filesystem_words(fs: &Filesystem, target: &str) -> String {
     if fs.copy_up {
         out.push_str(" tmpcopyup");
     }
+    if let Some((path, _)) = &fs.otherwise {
+        out.push_str(&format!(", or the host's {}", path.to_string_lossy()));
+    }
     out
 }
 
@@ -222,6 +270,7 @@ impl Action {
             Self::Fork(0) => "fork".into(),
             Self::Fork(set) => format!("fork into new namespaces: {}", kinds(*set)),
             Self::Unshare(set) => format!("make new namespaces: {}", kinds(*set)),
+            Self::Pause(Pause::Placed) => "wait for the cgroup".into(),
             Self::Pause(Pause::Mapped) => "wait for the id maps".into(),
             Self::Pause(Pause::Mounted) => "wait for the runtime".into(),
             Self::Pause(Pause::Created) => "say ready".into(),
@@ -233,6 +282,12 @@ impl Action {
             Self::WriteProc { path, value } => {
                 format!("write {} to /proc/{}", value.to_string_lossy().escape_default(), path.to_string_lossy())
             }
+            // In quotes as Podman looks for them: it tells errors of labels from others so.
+            Self::KeyLabel(label) => format!("write SELinux label {} to `/proc/self/attr/keycreate`", label.to_string_lossy()),
+            Self::ExecProfile { profile, .. } => {
+                format!("write AppArmor profile {} to `/proc/self/attr/apparmor/exec`", profile.to_string_lossy())
+            }
+            Self::ExecLabel(label) => format!("write SELinux label {} to `/proc/self/attr/exec`", label.to_string_lossy()),
             Self::Loopback => "bring lo up".into(),
             Self::Propagation(attrs) => format!("make / r{}", propagation(attrs.propagation)),
             Self::PrivateParent(path) => format!("make the mount of {} private", path.to_string_lossy()),
@@ -259,11 +314,15 @@ impl Action {
             Self::Hooks(hooks) => format!("run {} hooks in the container", hooks.len()),
             Self::Pivot { .. } => "pivot to the rootfs".into(),
             Self::MoveRoot => "move the rootfs to /".into(),
+            Self::Unexpose(path) => format!("take away the host's {}", path.to_string_lossy()),
             Self::RootPropagation(attrs, recursive) => {
                 format!("make the rootfs {}{}", if *recursive { "r" } else { "" }, propagation(attrs.propagation))
             }
             Self::ReadonlyRoot => "make the rootfs read-only".into(),
-            Self::Mask(path) => format!("mask {}", path.to_string_lossy()),
+            Self::Mask { path, label: None } => format!("mask {}", path.to_string_lossy()),
+            Self::Mask { path, label: Some((key, label)) } => {
+                format!("mask {} {}={}", path.to_string_lossy(), key.to_string_lossy(), label.to_string_lossy())
+            }
             Self::Readonly(path) => format!("make {} read-only", path.to_string_lossy()),
             Self::Hostname(name) => format!("set hostname {}", name.to_string_lossy()),
             Self::Domainname(name) => format!("set domainname {}", name.to_string_lossy()),

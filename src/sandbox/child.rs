@@ -158,7 +158,8 @@ impl Child {
 
     /// Waits for the parent. End of file means that it is gone before it could commit: then this process must not live on.
     pub(super) fn pause(&self, pause: Pause, number: u32) -> Result<(), Fail> {
-        if pause != Pause::Mapped {
+        // At these two the parent does not wait for the child.
+        if !matches!(pause, Pause::Mapped | Pause::Placed) {
             Report::new(Kind::Reached, number, 0).send(self.given.channel.as_fd()).call("write")?;
         }
         match go(self.given.channel.as_fd()) {

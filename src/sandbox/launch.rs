@@ -8,7 +8,7 @@ use super::{verify, words};
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Pause, Plan, What};
+use crate::plan::{Action, Idmap, Pause, Plan, Slot, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fs, process, shared::Word};
@@ -26,6 +26,11 @@ pub struct Equipment<'a> {
     pub fifos: Option<(OwnedFd, OwnedFd)>,
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY): init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
+    /// Moves the child into its cgroup where the clone did not, at [`Pause::Placed`].
+    pub place: Option<&'a dyn Fn(i32) -> Result<()>>,
+    /// Where `cgroup` may not be entered (EACCES: an ordinary user who calls from a cgroup that was not delegated), the child
+    /// stays in the caller's, as with runc, and a warning says so.
+    pub may_stay_outside: bool,
     /// The container's init, for [`What::Init`].
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
@@ -82,6 +87,22 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     {
         side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
     }
+    if let (Err(Errno::EOPNOTSUPP), Some(cgroup)) = (&side, equipment.cgroup)
+        && cgroup.become_threaded()
+    {
+        side = clone::clone3(plan.namespaces.clone, dir, false);
+    }
+    let mut place = equipment.place;
+    let mut outside = false;
+    if matches!(side, Err(Errno::EACCES)) {
+        // A user may not move a process out of a cgroup that is not the user's: systemd may.
+        outside = place.is_none() && equipment.may_stay_outside && dir.is_some();
+        if outside || place.is_some() {
+            side = clone::clone3(plan.namespaces.clone, None, false);
+        }
+    } else if dir.is_some() {
+        place = None;
+    }
     let cloned = match side {
         Err(e) => Err(refused(&plan, equipment.cgroup, e)),
         Ok(Side::Child) => {
@@ -92,11 +113,18 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         Ok(Side::Parent(pid, pidfd)) => Ok((pid, pidfd)),
     };
     let back = around.leave();
+    if outside && cloned.is_ok() {
+        crate::log::warn(
+            "the process is not in the container's cgroup, which cannot be entered from the caller's: no limit applies to it",
+        );
+    }
     let (pid, pidfd) = cloned?;
     given.slots.clear();
     drop(given);
     let mut launched = Launched { plan, pid, pidfd, channel: ours, listener };
-    if let Err(e) = back.and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps()) {
+    if let Err(e) =
+        back.and_then(|()| launched.place(place)).and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps())
+    {
         launched.kill();
         return Err(e);
     }
@@ -106,8 +134,12 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
 /// Words a clone that failed.
 fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
     let error = match (errno, cgroup) {
-        (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV, Some(cgroup)) => return cgroup.refused_entry("clone3", errno),
-        _ => Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces"),
+        // The security module of a new user namespace answers with the same.
+        (Errno::EACCES, Some(_)) if crate::idmap::why_no_user_namespace(errno).is_some() => refused_clone(errno),
+        (Errno::EBUSY | Errno::EOPNOTSUPP | Errno::ENODEV | Errno::EACCES, Some(cgroup)) => {
+            return cgroup.refused_entry("clone3", errno);
+        }
+        _ => refused_clone(errno),
     };
     if plan.namespaces.clone & flags::NEWUSER != 0
         && let Some(why) = crate::idmap::why_no_user_namespace(errno)
@@ -119,6 +151,10 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
         Errno::ENOSPC | Errno::EUSERS => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
         _ => error,
     }
+}
+
+fn refused_clone(errno: Errno) -> Error {
+    Error::sys("make the container's process", "clone3", errno.into()).at("/linux/namespaces")
 }
 
 /// Opens the plan's list, or leaves that to the child, which then opens all but the namespaces.
@@ -149,6 +185,10 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
         }
         let userns = match tree.and_then(|t| t.idmap.as_ref()) {
             None => None,
+            Some(Idmap { joined: Some(Slot(joined)), .. }) => match slots.get(*joined) {
+                Some(Opened::Fd(userns, _)) => Some(userns.as_fd()),
+                _ => None,
+            },
             Some(map) => {
                 let known = maps.iter().position(|(u, g, _)| (u, g) == (&map.uids, &map.gids));
                 let at = match known {
@@ -164,7 +204,8 @@ fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Opened>> {
                 maps.get(at).map(|(_, _, fd)| fd.as_fd())
             }
         };
-        slots.push(open::open(entry, userns).map_err(word)?);
+        let opened = open::open(entry, userns).map_err(word)?;
+        slots.push(opened);
     }
     Ok(slots)
 }
@@ -343,6 +384,17 @@ impl Launched {
         Ok(())
     }
 
+    /// Lets the child go on in its cgroup.
+    fn place(&self, place: Option<&dyn Fn(i32) -> Result<()>>) -> Result<()> {
+        if !self.pauses_at(Pause::Placed) {
+            return Ok(());
+        }
+        if let Some(place) = place {
+            place(self.pid)?;
+        }
+        self.go_on()
+    }
+
     fn write_maps(&self) -> Result<()> {
         let Some(maps) = &self.plan.namespaces.maps else { return Ok(()) };
         let proc = std::fs::File::open("/proc").step("open", || "open /proc".into())?;
@@ -376,7 +428,16 @@ impl Launched {
     }
 
     fn failed(&self, report: &Report) -> Error {
-        words::of_step(&self.plan, report)
+        let error = words::of_step(&self.plan, report);
+        // A module takes the capabilities from a user namespace that it lets be made: any step can fail of that.
+        let refused = matches!(report.value, libc::EPERM | libc::EACCES) && self.plan.namespaces.maps.is_some();
+        if !refused || !error.hint_text().is_empty() || nix::unistd::geteuid().is_root() {
+            return error;
+        }
+        match crate::idmap::why_it_is_powerless() {
+            Some(why) => error.hint(why),
+            None => error,
+        }
     }
 
     /// The child is gone without a word.

@@ -1,5 +1,6 @@
 //! Reads back what the child has set, from outside: the kernel's own account of the waiting process against the plan. What
-//! was asked for and is not there means that the container does not start (fail closed), whatever the calls returned.
+//! was asked for and is not there means that the container does not start (fail closed), whatever the calls returned. An AppArmor
+//! profile is not among it: the kernel shows that to nobody but the process itself, which has read it back.
 
 use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Plan};
@@ -26,11 +27,63 @@ pub fn verify(plan: &Plan, pid: i32) -> Result<()> {
             _ => {}
         }
     }
+    for step in &plan.steps {
+        if let Action::ExecLabel(label) = &step.action {
+            exec_label(pid, &label.to_string_lossy()).map_err(|e| e.at(step.field.clone()))?;
+        }
+    }
     if want.is_empty() {
         return Ok(());
     }
     let status = fs::read_small(fs::cwd(), &proc_file(pid, "status")?).step("read", || format!("read /proc/{pid}/status"))?;
     want.into_iter().try_for_each(|(name, wanted, field)| compare(&status, name, wanted, field))
+}
+
+/// Compares the SELinux label that the next exec changes to.
+fn exec_label(pid: i32, wanted: &str) -> Result<()> {
+    let path = format!("/proc/{pid}/attr/exec");
+    let found = fs::read_small(fs::cwd(), &proc_file(pid, "attr/exec")?).step("read", || format!("read {path}"))?;
+    let found = found.trim_end_matches(['\0', '\n']);
+    if is_same_label(wanted, found) {
+        return Ok(());
+    }
+    Err(Error::new("read back what was set", format!("{path} is {found:?}, not {wanted:?}")))
+}
+
+/// `USER:ROLE:TYPE[:LEVEL[-LEVEL]]`. The kernel writes levels in its own way: sorted, `c1.c3` for what lies between.
+fn is_same_label(wanted: &str, found: &str) -> bool {
+    let parts = |label: &str| {
+        let mut parts = label.splitn(4, ':').map(str::to_owned);
+        let names: Vec<String> = parts.by_ref().take(3).collect();
+        let range = parts.next().map(|range| {
+            let (low, high) = match range.split_once('-') {
+                Some((low, high)) => (level(low), level(high)),
+                None => (level(&range), level(&range)),
+            };
+            (low, high)
+        });
+        (names, range)
+    };
+    parts(wanted) == parts(found)
+}
+
+/// `SENSITIVITY[:CATEGORIES]`: the sensitivity, and each category or, where it cannot be taken apart, what is written.
+fn level(text: &str) -> (String, std::collections::BTreeSet<String>) {
+    let (sensitivity, categories) = text.split_once(':').unwrap_or((text, ""));
+    let number = |name: &str| name.strip_prefix('c').and_then(|n| n.parse::<u32>().ok());
+    let mut set = std::collections::BTreeSet::new();
+    for part in categories.split(',').filter(|p| !p.is_empty()) {
+        match part.split_once('.').map(|(first, last)| (number(first), number(last))) {
+            // SELinux has at most 1024 (refpolicy); the bound is for nonsense.
+            Some((Some(first), Some(last))) if last.saturating_sub(first) < 1 << 16 => {
+                set.extend((first..=last).map(|n| format!("c{n}")));
+            }
+            _ => {
+                set.insert(part.to_owned());
+            }
+        }
+    }
+    (sensitivity.to_owned(), set)
 }
 
 fn compare(status: &str, name: &str, wanted: u64, field: &str) -> Result<()> {
@@ -58,6 +111,31 @@ mod tests {
         assert!(compare(STATUS, "Seccomp:", 2, "").is_ok());
         assert!(compare(STATUS, "NoNewPrivs:", 0, "").is_err());
         assert!(compare(STATUS, "CapPrm:", 0, "").is_err());
+    }
+
+    #[test]
+    fn labels_are_the_same_however_they_are_written() {
+        for (wanted, found) in [
+            ("u:r:t", "u:r:t"),
+            ("u:r:t:s0", "u:r:t:s0"),
+            ("u:r:t:s0:c2,c1", "u:r:t:s0:c1,c2"),
+            ("u:r:t:s0:c1,c2,c3", "u:r:t:s0:c1.c3"),
+            ("u:r:t:s0-s0:c0.c1023", "u:r:t:s0-s0:c0.c1023"),
+            ("u:r:t:s0-s0", "u:r:t:s0"),
+        ] {
+            assert!(is_same_label(wanted, found), "{wanted} {found}");
+        }
+        for (wanted, found) in [
+            ("u:r:t:s0", ""),
+            ("u:r:t:s0", "kernel"),
+            ("u:r:t:s0", "u:r:t"),
+            ("u:r:t:s0", "u:r:other:s0"),
+            ("u:r:t:s0:c1,c2", "u:r:t:s0:c1"),
+            ("u:r:t:s0:c1,c2", "u:r:t:s0"),
+            ("u:r:t:s0", "u:r:t:s0-s0:c0.c1023"),
+        ] {
+            assert!(!is_same_label(wanted, found), "{wanted} {found}");
+        }
     }
 
     #[test]

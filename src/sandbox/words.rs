@@ -4,6 +4,7 @@
 use super::report::{Detail, Report};
 use crate::error::{Errno, Error};
 use crate::hooks::Laid;
+use crate::plan::labels::CONTEXTS;
 use crate::plan::{Action, ChildHook, Open, Plan, Source, What};
 use crate::sys::pidfd::Exit;
 use crate::sys::spawn::{self, End};
@@ -41,6 +42,9 @@ pub fn of_open(open: &Open, report: &Report) -> Error {
         (libc::ENOENT, ..) => error.hint("it does not exist on the host"),
         (libc::EINVAL, "mount_setattr", true) => {
             error.hint("the file system of the source does not support idmapped mounts, or the mount is idmapped already")
+        }
+        (libc::EPERM, "mount_setattr", false) => {
+            error.hint("in a user namespace no flag of a mount of the host's can be cleared (rw, exec, suid, dev, another atime)")
         }
         (libc::EMFILE, ..) => error.hint("the limit of open files (ulimit -n) is lower than the number of mounts"),
         _ => error,
@@ -129,6 +133,9 @@ fn syscall(report: &Report) -> &'static str {
     CALLS.iter().chain(&MORE_CALLS).find(|c| **c == name).copied().unwrap_or("")
 }
 
+/// How runc begins every error of a profile.
+const APPARMOR: &str = "apparmor failed to apply profile";
+
 /// What a reader can do, where the cause is known.
 pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
     match (action, errno) {
@@ -144,21 +151,55 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
             Error::new(error.step(), "the kernel refuses it").hint("lowering it needs CAP_SYS_RESOURCE, which the runtime lacks")
         }
         (Action::WriteProc { .. }, libc::ENOENT) => error.hint("this kernel, or this namespace, does not have the key"),
+        // As with the score above: for Podman those words would be a program that is not there.
+        (Action::ExecProfile { .. }, libc::ENOENT) => Error::new(error.step(), "the profile is not loaded")
+            .context(APPARMOR)
+            .hint("load it with apparmor_parser -r; /sys/kernel/security/apparmor/profiles lists those that are"),
+        (Action::ExecProfile { .. }, libc::EACCES | libc::EPERM) => {
+            error.context(APPARMOR).hint("the profile that the runtime itself runs under does not allow the change")
+        }
+        (Action::ExecProfile { .. }, _) => error.context(APPARMOR),
+        (Action::ExecLabel(_) | Action::KeyLabel(_), libc::EINVAL) => error.hint("the policy that is loaded has no such label"),
+        (Action::ExecLabel(_) | Action::KeyLabel(_), libc::EACCES) => {
+            error.hint("the policy does not allow it to the label that the runtime itself has")
+        }
         (Action::Capabilities { .. } | Action::Bounding(_), libc::EPERM) => {
             error.hint("the runtime itself lacks a capability that is asked for")
         }
-        (Action::Mount(m), libc::EPERM) if matches!(m.source, Source::Filesystem(_)) => {
-            error.hint("in a user namespace, or nested, the kernel refuses this file system")
-        }
+        (Action::Mount(m), libc::EPERM) => match &m.source {
+            Source::Filesystem(new) if new.kind.as_c_str() == c"proc" => error.hint(
+                "in a user namespace the kernel refuses a new /proc where parts of the one that is there are covered, as in a container with masked paths: start that one without (docker: --security-opt systempaths=unconfined, podman: --security-opt unmask=ALL), or bind /proc",
+            ),
+            Source::Filesystem(_) => error.hint("in a user namespace, or nested, the kernel refuses this file system"),
+            _ => error.hint("in a user namespace no flag of a mount of the host's can be cleared"),
+        },
+        (Action::Mount(m), libc::EINVAL) if has_owner(m) => error.hint("the owner in the options is not mapped in the user namespace"),
         (Action::Mount(m), libc::ENODEV) if matches!(m.source, Source::Filesystem(_)) => {
             error.hint("this kernel does not know the file system type")
         }
+        (Action::Mount(m), libc::EINVAL) if is_labelled(m) => error.hint("is the label one of the policy that is loaded?"),
+        (Action::Mask { label: Some(_), .. }, libc::EINVAL) => error.hint("is the label one of the policy that is loaded?"),
         (Action::Mount(_), libc::ENOTDIR) => error.hint("are you trying to mount a directory onto a file (or vice-versa)?"),
         (Action::Groups(_) | Action::User { .. } | Action::Identity { .. }, libc::EINVAL) => {
             error.hint("the id is not mapped in the user namespace")
         }
         (Action::Seccomp(_), libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
         _ => error,
+    }
+}
+
+/// Whether the options of a new file system name an owner.
+fn has_owner(mount: &crate::plan::Mount) -> bool {
+    let Source::Filesystem(new) = &mount.source else { return false };
+    new.parameters.iter().any(|(key, _)| matches!(key.to_bytes(), b"uid" | b"gid"))
+}
+
+/// Whether it has a label of SELinux's among its parameters, or gets one.
+fn is_labelled(m: &crate::plan::Mount) -> bool {
+    let is_context = |key: &std::ffi::CString| CONTEXTS.iter().any(|name| key.as_bytes() == name.as_bytes());
+    match &m.source {
+        Source::Filesystem(new) => m.label.is_some() || new.parameters.iter().any(|(key, _)| is_context(key)),
+        _ => false,
     }
 }
 

@@ -37,6 +37,12 @@ pub struct Record {
     pub annotations: BTreeMap<String, String>,
     /// Its cgroup, absolute; `None` when it has none of its own.
     pub cgroup: Option<PathBuf>,
+    /// The systemd unit that it lies in, as later commands find it; `None` when systemd has no part in it.
+    #[serde(default)]
+    pub unit: Option<String>,
+    /// The resctrl groups that its processes are in, absolute, outer first.
+    #[serde(default)]
+    pub rdt: Vec<PathBuf>,
     /// It has a PID namespace of its own: when init dies, all die.
     pub own_pid_namespace: bool,
     /// It has a session keyring of its own, which `exec` joins (not with `--no-new-keyring`).
@@ -64,6 +70,8 @@ impl Record {
             oci_version: String::new(),
             annotations: BTreeMap::new(),
             cgroup: None,
+            unit: None,
+            rdt: Vec::new(),
             own_pid_namespace: false,
             keyring: false,
             poststart: false,

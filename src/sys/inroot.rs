@@ -196,10 +196,12 @@ fn make_one(dir: BorrowedFd<'_>, name: &CStr, make: Make) -> nix::Result<Option<
                 Ok(_) | Err(Errno::EEXIST) => {}
                 Err(e) => return Err(e),
             }
+            // O_PATH with O_NOFOLLOW opens a link itself, whatever RESOLVE_NO_SYMLINKS says (openat2(2)).
             openat2(dir, name, libc::O_PATH | libc::O_NOFOLLOW, 0, resolve)
         }
     };
     match opened {
+        Ok(_) if make == Make::File && is_link(dir, name) => Ok(None),
         Ok(fd) => Ok(Some(fd)),
         // RESOLVE_NO_SYMLINKS answers ELOOP at a link; O_DIRECTORY with O_NOFOLLOW answers ENOTDIR at one.
         Err(Errno::ELOOP | Errno::ENOTDIR) if is_link(dir, name) => Ok(None),
@@ -274,6 +276,15 @@ mod tests {
         symlink("/run", dir.path().join("var/run")).unwrap();
         ensure(fd.as_fd(), c"/var/run/secrets/x", Make::File).unwrap();
         assert!(dir.path().join("run/secrets/x").is_file());
+    }
+
+    #[test]
+    fn a_dangling_link_at_the_end_is_followed() {
+        let (dir, fd) = root();
+        symlink("/jump/hosts", dir.path().join("hosts")).unwrap();
+        symlink("/tmp/a", dir.path().join("jump")).unwrap();
+        ensure(fd.as_fd(), c"/hosts", Make::File).unwrap();
+        assert!(dir.path().join("tmp/a/hosts").is_file());
     }
 
     #[test]

@@ -170,3 +170,9 @@ pub fn detach_here() -> nix::Result<()> {
     // SAFETY: static string.
     check(unsafe { libc::syscall(libc::SYS_umount2, c".".as_ptr(), libc::MNT_DETACH) }).map(drop)
 }
+
+/// Unmounts what is mounted on `path`, with all below it, lazily (umount2(2)).
+pub fn detach(path: &CStr) -> nix::Result<()> {
+    // SAFETY: `path` is a NUL-terminated string.
+    check(unsafe { libc::syscall(libc::SYS_umount2, path.as_ptr(), libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW) }).map(drop)
+}

@@ -136,7 +136,12 @@ pub fn join_session_keyring(name: &CStr) -> nix::Result<()> {
     const DESCRIBE: i32 = 6;
     const SETPERM: i32 = 5;
     // SAFETY: a NUL-terminated string.
-    let id = check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    let mut id = check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, name.as_ptr()) })?;
+    if id == 0 {
+        // The one that we are in has that name: it belongs to an outer container of the same id. A nameless one is new.
+        // SAFETY: a null pointer stands for no name.
+        id = check(unsafe { libc::syscall(libc::SYS_keyctl, JOIN_SESSION_KEYRING, std::ptr::null::<u8>()) })?;
+    }
     let mut text = [0u8; 512];
     // SAFETY: pointer and length of one buffer.
     let n = check(unsafe { libc::syscall(libc::SYS_keyctl, DESCRIBE, id, text.as_mut_ptr(), text.len()) })?;

@@ -5,6 +5,18 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// Whether the mount namespace of this process belongs to a user namespace above its own (NS_GET_USERNS, ioctl_ns(2)): then
+/// no capability of ours counts for its mounts.
+pub fn mounts_are_foreign() -> nix::Result<bool> {
+    let namespace = super::fs::open(super::fs::cwd(), c"/proc/self/ns/mnt", libc::O_RDONLY, 0)?;
+    // SAFETY: a descriptor of ours, and a request without an argument.
+    match check(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_USERNS) }.into()) {
+        // The owner is outside of what the caller may see.
+        Err(Errno::EPERM) => Ok(true),
+        other => super::owned(other?).map(|_owner| false),
+    }
+}
+
 /// Holds a new user namespace open until it is dropped.
 #[derive(Debug)]
 pub struct Holder {

@@ -5,6 +5,13 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+/// Sets one attribute of an open file.
+pub fn set(file: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> nix::Result<()> {
+    // SAFETY: a NUL-terminated name; pointer and length of one slice.
+    let set = unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    check(libc::c_long::from(set)).map(drop)
+}
+
 /// Copies all attributes that the target's file system takes. Lists over 1 KiB and values over 4 KiB are refused (E2BIG,
 /// ERANGE): a runtime that copies less than it was asked to must say so.
 pub fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> nix::Result<()> {

@@ -13,7 +13,8 @@
 
 mod coverage;
 
-use onggi::cgroup::Hierarchy;
+use onggi::cgroup::systemd::Instance;
+use onggi::cgroup::{Delegation, Denied, Driver, Hierarchy};
 use onggi::config::{Process, Spec};
 use onggi::host::Host;
 use onggi::plan::{self, ExecRequest, Plan, Request};
@@ -86,7 +87,7 @@ fn usual_request() -> Request<'static> {
         no_pivot: false,
         no_new_keyring: false,
         preserve: 0,
-        cgroup: true,
+        driver: Driver::Cgroupfs,
         environment: Vec::new(),
     }
 }
@@ -95,7 +96,13 @@ fn usual_request() -> Request<'static> {
 fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
     for line in text.lines() {
         match line {
-            "an ordinary user" => (host.uid, host.permitted, host.privileged) = (1000, 0, false),
+            "an ordinary user" => {
+                (host.uid, host.permitted, host.privileged) = (1000, 0, false);
+                host.delegation.denied = Some(Denied::Directory("/sys/fs/cgroup".into()));
+            }
+            "a delegated cgroup" => host.delegation = Delegation::default(),
+            "only the own cgroup delegated" => host.delegation = Delegation { denied: None, below_own: true },
+            "a cgroup that cannot be entered" => host.delegation.denied = Some(Denied::Entry("/sys/fs/cgroup/user.slice".into())),
             "in a user namespace" => host.nested = true,
             "few capabilities" => host.permitted = 1 << 21,
             "cgroup v1 beside v2" => {
@@ -106,11 +113,19 @@ fn facts(text: &str, host: &mut Host, request: &mut Request<'_>) {
             "no cgroup2" => host.hierarchy = None,
             "ignored signals" => host.ignored_signals = vec![13, 17],
             "oom_score_adj 100" => host.oom_score_adj = Some(100),
+            "with AppArmor" => host.apparmor = true,
+            "with SELinux" => host.selinux = true,
+            "with resctrl" => host.resctrl = Some("/sys/fs/resctrl".into()),
             "run" => request.wait = false,
-            "--no-pivot" => request.no_pivot = true,
+            "--no-pivot" => {
+                request.no_pivot = true;
+                host.bare_mounts = vec!["/proc".into(), "/sys".into()];
+            }
             "--no-new-keyring" => request.no_new_keyring = true,
             "--preserve-fds 2" => request.preserve = 2,
-            "--cgroup-manager disabled" => request.cgroup = false,
+            "--cgroup-manager disabled" => request.driver = Driver::Disabled,
+            "--systemd-cgroup" => request.driver = Driver::Systemd(Instance::System),
+            "--systemd-cgroup in a session" => request.driver = Driver::Systemd(Instance::User),
             other => panic!("host.txt: {other:?}"),
         }
     }
@@ -123,7 +138,7 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let process = Process::parse(&fs::read(&case.config).unwrap())?;
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0 };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false };
         return plan::compile_exec(&Spec::default(), &process, &request, &host);
     }
     Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))

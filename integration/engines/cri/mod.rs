@@ -303,7 +303,8 @@ fn update(here: &Here) {
 
 fn oom(here: &Here) {
     let pod = Pod::run(here, Message::new());
-    let command = ["dd", "if=/dev/zero", "of=/dev/null", "bs=200M"];
+    // A first process that outlives it: what happened is read from the cgroup, which goes with the container.
+    let command = ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M; code=$?; sleep 3; exit $code"];
     // Swap is not allowed either, where there is any.
     let resources = Message::new().number(4, 20_000_768).number(10, 20_000_768);
     let container = pod.container("hungry", &command, |config| limited(config, resources));

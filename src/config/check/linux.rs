@@ -21,6 +21,9 @@ pub(super) fn check(linux: &Linux, namespaces: &Namespaces) -> Result<()> {
     }
     no_nul("/linux/cgroupsPath", &linux.cgroups_path)?;
     no_nul("/linux/mountLabel", &linux.mount_label)?;
+    if let Some(rdt) = &linux.intel_rdt {
+        super::rdt::check(rdt).map_err(|e| e.under("/linux/intelRdt"))?;
+    }
     propagation(&linux.rootfs_propagation)?;
     if let Some(p) = &linux.personality {
         values::personality(p).map_err(|e| e.under("/linux/personality"))?;

@@ -9,6 +9,7 @@ mod linux;
 mod mounts;
 mod namespaces;
 mod process;
+mod rdt;
 mod resources;
 mod sysctl;
 

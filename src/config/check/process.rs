@@ -41,8 +41,21 @@ pub fn process(p: &Process) -> Result<()> {
             values::list(list, MAX_CPUS).map_err(|e| e.at(field))?;
         }
     }
-    no_nul("/apparmorProfile", &p.apparmor_profile)?;
-    no_nul("/selinuxLabel", &p.selinux_label)
+    label("/apparmorProfile", &p.apparmor_profile)?;
+    label("/selinuxLabel", &p.selinux_label)
+}
+
+/// The kernel takes a page of what is written to /proc/PID/attr (fs/proc/base.c), and a longer label would be another one.
+fn label(field: &str, text: &str) -> Result<()> {
+    const LONGEST: usize = 4000;
+    no_nul(field, text)?;
+    if text.len() > LONGEST {
+        return Err(broken(field, "too long", format!("{} bytes, the most is {LONGEST}", text.len())));
+    }
+    if text.contains('\n') {
+        return Err(broken(field, "not a label", "it has a line break"));
+    }
+    Ok(())
 }
 
 /// 4294967295 is -1 to the kernel: setresuid(2) would leave the id of the runtime in place.

@@ -1,6 +1,7 @@
 //! A short function for each kind of step, by topic. No decision about configuration is made here: that is the plan's.
 
 mod copyup;
+mod labels;
 mod mounts;
 mod process;
 mod program;
@@ -34,6 +35,9 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::OpenProc => process::open_proc(child),
         Action::OomScoreAdj(score) => process::write_proc(child, c"self/oom_score_adj", score),
         Action::WriteProc { path, value } => process::write_proc(child, path, value),
+        Action::KeyLabel(label) => labels::write(child, c"self/attr/keycreate", label),
+        Action::ExecProfile { command, profile } => labels::profile(child, command, profile),
+        Action::ExecLabel(label) => labels::write(child, c"self/attr/exec", label),
         Action::Loopback => crate::sys::netlink::loopback_up().call("ioctl"),
         Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
         Action::PrivateParent(path) => rootfs::private_parent(path),
@@ -47,11 +51,12 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Hooks(hooks) => program::hooks(hooks),
         Action::Pivot { old_root_shared } => rootfs::pivot(child, *old_root_shared),
         Action::MoveRoot => rootfs::move_root(child),
+        Action::Unexpose(path) => rootfs::unexpose(path),
         Action::RootPropagation(attrs, recursive) => {
             mount::mount_setattr(child.root()?, c"", *recursive, *attrs, None).call("mount_setattr")
         }
         Action::ReadonlyRoot => rootfs::readonly_root(child),
-        Action::Mask(path) => mounts::mask(child, plan, path),
+        Action::Mask { path, label } => mounts::mask(child, plan, path, label.as_ref()),
         Action::Readonly(path) => mounts::readonly(child, path),
         Action::Hostname(name) => crate::sys::process::set_hostname(name.to_bytes()).call("sethostname"),
         Action::Domainname(name) => crate::sys::process::set_domainname(name.to_bytes()).call("setdomainname"),

@@ -41,7 +41,13 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             // Looked for before it is made: a mount point of ours has no mode that anyone has chosen.
             let inherit = new.inherit_mode && look(child.root()?, &m.target)?.map(leave).is_some();
             let target = target(child.root()?, m, Make::Dir)?;
-            let mounted = filesystem(new, target.as_fd(), inherit)?;
+            let mounted = match (filesystem(new, target.as_fd(), inherit), &new.otherwise) {
+                (Err(Fail(report)), Some((path, attrs))) if report.value == libc::EPERM => instead(path, *attrs)?,
+                (made, _) => made?,
+            };
+            if let Some(label) = &m.label {
+                super::labels::relabel(mounted.as_fd(), label)?;
+            }
             attach(mounted.as_fd(), target.as_fd())?;
             leave(target);
             if m.is_devpts {
@@ -83,7 +89,9 @@ fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> 
             other => other,
         };
         return match fd {
-            Err(Errno::ELOOP | Errno::ENOTDIR) => Err(Fail::refused("the mount point must be a directory, not a link or a file")),
+            Err(Errno::ELOOP | Errno::ENOTDIR) => {
+                Err(Fail::refused("must be mounted on ordinary directory, not on a link or a file"))
+            }
             other => other.call("openat2"),
         };
     }
@@ -172,6 +180,19 @@ fn filesystem(new: &Filesystem, target: BorrowedFd<'_>, inherit_mode: bool) -> R
     Ok(mounted)
 }
 
+/// A clone of a tree of the host, cut off from it, with these attributes on all of it. None is taken away: in a user namespace
+/// they are locked.
+fn instead(path: &CStr, attrs: u64) -> Result<OwnedFd, Fail> {
+    let tree = mount::open_tree(fs::cwd(), path, true, false).call("open_tree")?;
+    let private = Attrs { propagation: libc::MS_PRIVATE, ..Attrs::default() };
+    mount::mount_setattr(tree.as_fd(), c"", true, private, None).call("mount_setattr")?;
+    let attrs = Attrs { set: attrs & !libc::MOUNT_ATTR__ATIME, ..Attrs::default() };
+    if attrs != Attrs::default() {
+        mount::mount_setattr(tree.as_fd(), c"", true, attrs, None).call("mount_setattr")?;
+    }
+    Ok(tree)
+}
+
 /// `mode` in octal digits.
 fn octal(mode: u32, digits: &mut [u8; 8]) -> &CStr {
     for (place, digit) in digits.iter_mut().take(4).enumerate() {
@@ -183,12 +204,12 @@ fn octal(mode: u32, digits: &mut [u8; 8]) -> &CStr {
 
 /// One of `linux.maskedPaths`: an empty read-only directory over a directory, the null device over anything else. Both
 /// are our own objects, never something that the container's /dev offers (CVE-2025-31133).
-pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fail> {
+pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr, label: Option<&(CString, CString)>) -> Result<(), Fail> {
     let Some(target) = look(child.root()?, path)? else { return Ok(()) };
     if fs::kind(fs::stat(target.as_fd()).call("fstat")?.st_mode) == libc::S_IFDIR {
         let cover = match &child.mask_dir {
             Some(attached) => mount::open_tree(attached.as_fd(), c"", false, false).call("open_tree")?,
-            None => empty_directory()?,
+            None => empty_directory(label)?,
         };
         mount::move_mount(cover.as_fd(), target.as_fd()).call("move_mount")?;
         leave(target);
@@ -213,10 +234,13 @@ pub(super) fn mask(child: &mut Child, plan: &Plan, path: &CStr) -> Result<(), Fa
     Ok(())
 }
 
-fn empty_directory() -> Result<OwnedFd, Fail> {
+pub(super) fn empty_directory(label: Option<&(CString, CString)>) -> Result<OwnedFd, Fail> {
     let context = mount::fsopen(c"tmpfs").call("fsopen")?;
     for (key, value) in [(c"mode", c"755"), (c"nr_inodes", c"2"), (c"size", c"4k")] {
         mount::fsconfig_string(context.as_fd(), key, value).call("fsconfig")?;
+    }
+    if let Some((key, label)) = label {
+        explain(context.as_fd(), mount::fsconfig_string(context.as_fd(), key, label))?;
     }
     mount::fsconfig_create(context.as_fd()).call("fsconfig")?;
     let mounted = mount::fsmount(context.as_fd(), attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).call("fsmount")?;

@@ -38,7 +38,10 @@ pub(super) fn open_proc(child: &mut Child) -> Result<(), Fail> {
     let proc = match fresh() {
         Err(Errno::EPERM | Errno::EACCES) => {
             let host = fs::open(fs::cwd(), c"/proc", libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
-            if fs::magic(host.as_fd()).call("fstatfs")? != fs::PROC_MAGIC {
+            // Its root, too: a directory of procfs that is bound there has other files under the same names.
+            const PROC_ROOT_INODE: u64 = 1;
+            let is_root = fs::stat(host.as_fd()).call("fstat")?.st_ino == PROC_ROOT_INODE;
+            if fs::magic(host.as_fd()).call("fstatfs")? != fs::PROC_MAGIC || !is_root {
                 return Err(Fail::refused("/proc is not procfs"));
             }
             host

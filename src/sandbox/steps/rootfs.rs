@@ -218,6 +218,24 @@ pub(super) fn move_root(child: &Child) -> Result<(), Fail> {
     fs::chdir(c"/").call("chdir")
 }
 
+/// Takes a mount of the host's out of the container's mount namespace, with all below it. One that is locked to its place,
+/// as a less privileged mount namespace has them (mount_namespaces(7)), is covered instead.
+pub(super) fn unexpose(path: &CStr) -> Result<(), Fail> {
+    match mount::detach(path) {
+        // Gone with another one.
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EINVAL | Errno::EPERM) => {
+            let place = fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?;
+            let cover = super::mounts::empty_directory(None)?;
+            mount::move_mount(cover.as_fd(), place.as_fd()).call("move_mount")?;
+            leave(cover);
+            leave(place);
+            Ok(())
+        }
+        Err(e) => Err(Fail::call("umount2", e)),
+    }
+}
+
 /// `root.readonly`.
 pub(super) fn readonly_root(child: &Child) -> Result<(), Fail> {
     let attrs = Attrs { set: attr::RDONLY, ..Attrs::default() };
