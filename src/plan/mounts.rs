@@ -105,8 +105,8 @@ impl Entry<'_> {
     fn mount(&self, source: Source) -> Result<Mount> {
         let is_mqueue = self.kind == "mqueue" && matches!(source, Source::Filesystem(_));
         Ok(Mount {
-            label: self.label.filter(|_| is_mqueue).map(|(_, label)| label.clone()),
             source,
+            label: self.label.filter(|_| is_mqueue).map(|(_, label)| label.clone()),
             strict: matches!(self.kind, "proc" | "sysfs") && !self.asked.bind,
             may_cover_proc: self.target == "/proc" || crate::config::check::may_lie_in_proc(self.target),
             nofollow: self.asked.dest_nofollow,

@@ -48,7 +48,7 @@ pub fn cases() -> Vec<Case> {
         case(
             "processes_limited",
             "--pids-limit: one process more than allowed cannot be made",
-            "like 't fork|temporarily unavailable' podman run --pids-limit 3 $BOX sh -c 'for i in 1 2 3 4 5; do sleep 1 & done 2>&1; true' || true",
+            "fails 2 'Resource temporarily unavailable' podman run --pids-limit 3 $BOX sh -c 'for i in 1 2 3 4 5; do sleep 1 & done'",
         )
         .needs(Need::Controllers),
     ]
