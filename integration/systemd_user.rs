@@ -3,7 +3,7 @@
 use crate::bundle::{Bundle, Output, eventually};
 use crate::case;
 use crate::case::Case;
-use crate::systemd::{gone, group, read, scope, systemctl};
+use crate::systemd::{gone, group, read, scope, systemctl, unified};
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,8 @@ use std::time::Duration;
 pub fn cases() -> Vec<Case> {
     let words = "words its errors otherwise";
     let cases = vec![
-        case!(a_user_s_limits_are_delegated).except("runc", "wants the flag").except("crun", "in parts"),
+        case!(a_user_has_scopes).except("runc", "executes outside of the scope").except("crun", "puts it into a cgroup below"),
+        case!(a_user_s_limits_are_delegated).except("crun", "in parts"),
         case!(a_user_without_a_session_is_told).ours(words),
         case!(a_bus_without_systemd_is_told).ours(words),
     ];
@@ -67,45 +68,80 @@ fn of_user(uid: u32) -> Bundle {
     bundle
 }
 
+/// A user's calls of the runtime with one bundle, with nothing but the session in the environment.
+struct Session<'a> {
+    bundle: &'a Bundle,
+    uid: u32,
+    runtime: String,
+}
+
+impl Session<'_> {
+    fn call(&self, args: &[&str]) -> Output {
+        let session = [("XDG_RUNTIME_DIR", self.runtime.as_str())];
+        self.bundle.finish(as_user(&self.bundle.command(args), self.uid, &session))
+    }
+
+    /// The same, which must succeed.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.call(args);
+        assert!(output.status == 0 && output.stderr.is_empty(), "{args:?}: {output:?}");
+        output.stdout
+    }
+
+    /// Runs it in the background. Where it is.
+    fn detach(&self) -> std::path::PathBuf {
+        self.bundle.write();
+        let pid_file = self.bundle.home.join("pid").display().to_string();
+        self.ok(&["--systemd-cgroup", "run", "--detach", "--pid-file", &pid_file, &self.bundle.id]);
+        let whole = group(fs::read_to_string(&pid_file).expect("read the pid file").parse().expect("a number"));
+        let manager = format!("/sys/fs/cgroup/user.slice/user-{0}.slice/user@{0}.service", self.uid);
+        assert_eq!(whole, Path::new(&manager).join("user.slice").join(scope(self.bundle)));
+        whole
+    }
+}
+
+fn a_user_has_scopes() {
+    let (uid, runtime) = user();
+    let bundle = of_user(uid);
+    let session = Session { bundle: &bundle, uid, runtime };
+    let whole = session.detach();
+    // Moved there by systemd: this test is not in the user's part of the tree.
+    assert_eq!(unified(&session.ok(&["exec", &bundle.id, "cat", "/proc/self/cgroup"])), "/");
+    session.ok(&["exec", "--detach", &bundle.id, "sleep", "10001"]);
+    assert_eq!(read(&whole, "cgroup.procs").lines().count(), 2);
+    session.ok(&["pause", &bundle.id]);
+    assert!(session.ok(&["state", &bundle.id]).contains("paused"));
+    session.ok(&["resume", &bundle.id]);
+    session.ok(&["kill", &bundle.id, "KILL"]);
+    eventually("stopped", || session.ok(&["state", &bundle.id]).contains("stopped"));
+    session.ok(&["delete", &bundle.id]);
+    gone(&bundle, &whole);
+    let again = session.detach();
+    session.ok(&["delete", "--force", &bundle.id]);
+    gone(&bundle, &again);
+}
+
 fn a_user_s_limits_are_delegated() {
     let (uid, runtime) = user();
-    let session = [("XDG_RUNTIME_DIR", runtime.as_str())];
     let bundle = of_user(uid)
         .set("/linux/resources/memory", json!({"limit": 67108864, "swap": 67108864}))
         .set("/linux/resources/pids", json!({"limit": 30}))
         .set("/linux/resources/cpu", json!({"shares": 512, "quota": 50000}));
-    bundle.write();
-    let call = |args: &[&str]| -> Output { bundle.finish(as_user(&bundle.command(args), uid, &session)) };
-    let fine = |args: &[&str]| -> String {
-        let output = call(args);
-        assert!(output.status == 0 && output.stderr.is_empty(), "{args:?}: {output:?}");
-        output.stdout
-    };
-    let pid_file = bundle.home.join("pid").display().to_string();
-    fine(&["--systemd-cgroup", "run", "--detach", "--pid-file", &pid_file, &bundle.id]);
-    let pid = fs::read_to_string(&pid_file).expect("read the pid file").parse().expect("a number");
-    let whole = group(pid);
-    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
-    assert_eq!(whole, Path::new(&manager).join("user.slice").join(scope(&bundle)));
+    let session = Session { bundle: &bundle, uid, runtime };
+    let whole = session.detach();
     let files = |names: &[&str]| names.iter().map(|name| read(&whole, name)).collect::<Vec<_>>();
     const FILES: [&str; 5] = ["memory.max", "memory.swap.max", "pids.max", "cpu.weight", "cpu.max"];
     assert_eq!(files(&FILES), ["67108864", "0", "30", "59", "50000 100000"]);
-    // Moved there by systemd: this is not a process of the session's.
-    assert_eq!(fine(&["exec", &bundle.id, "cat", "/proc/self/cgroup"]), "0::/\n");
-    fine(&["update", "--pids-limit", "31", "--memory", "50331648", &bundle.id]);
-    let reload = format!("--machine={USER}@.host");
+    session.ok(&["update", "--pids-limit", "31", "--memory", "50331648", &bundle.id]);
     for _ in 0..3 {
         let mut command = Command::new("setpriv");
         command.args([format!("--reuid={uid}"), "--clear-groups".into(), "systemctl".into(), "--user".into()]);
-        let status = command.arg("daemon-reload").envs(session).status().unwrap_or_else(|e| panic!("{reload}: {e}"));
-        assert!(status.success());
+        let command = command.arg("daemon-reload").env("XDG_RUNTIME_DIR", &session.runtime);
+        assert!(command.status().expect("run systemctl").success());
         systemctl(&["daemon-reload"]);
     }
     assert_eq!(files(&FILES), ["50331648", "0", "31", "59", "50000 100000"]);
-    fine(&["pause", &bundle.id]);
-    assert!(fine(&["state", &bundle.id]).contains("paused"));
-    fine(&["resume", &bundle.id]);
-    fine(&["delete", "--force", &bundle.id]);
+    session.ok(&["delete", "--force", &bundle.id]);
     gone(&bundle, &whole);
 }
 

@@ -105,7 +105,8 @@ impl Connection {
 
     fn authenticate(&mut self) -> Result<()> {
         let end = Instant::now() + self.limit;
-        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\n", end)?;
+        // All at once: systemd forgets a message that comes in the same read as the last of these lines.
+        self.write(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n", end)?;
         for want in ["DATA", "OK "] {
             let line = self.line(end)?;
             if !line.starts_with(want) {
@@ -113,7 +114,7 @@ impl Connection {
                     .hint("is it the bus of another user? Check XDG_RUNTIME_DIR and DBUS_SESSION_BUS_ADDRESS"));
             }
         }
-        self.write(b"BEGIN\r\n", end)
+        Ok(())
     }
 
     /// A line of the authentication, without its end. What follows it is not touched.
