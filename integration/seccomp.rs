@@ -30,6 +30,8 @@ pub fn cases() -> Vec<Case> {
         case!(a_rule_looks_at_arguments),
         case!(kill_ends_the_program_with_sigsys),
         case!(trap_sends_sigsys),
+        case!(start_container_hooks_are_under_it_too).except("runc", "1.1 runs them before").except("crun", "runs them before"),
+        case!(calls_that_only_runtimes_make_may_be_forbidden),
         case!(log_lets_the_call_through),
         case!(trace_without_a_tracer_is_enosys),
         case!(flags_are_taken).except("runc", NO_FLAGS),
@@ -111,6 +113,23 @@ fn kill_ends_the_program_with_sigsys() {
 fn trap_sends_sigsys() {
     let bundle = profile("SCMP_ACT_ALLOW", rule("acct", "SCMP_ACT_TRAP")).inside(&["call", ACCT]);
     assert_eq!(bundle.run().status, 128 + libc::SIGSYS);
+}
+
+fn start_container_hooks_are_under_it_too() {
+    for new_privileges in [true, false] {
+        let rules = json!([{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS"}]);
+        let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", "mkdir /dev/shm/hook && echo made"]});
+        let bundle = profile("SCMP_ACT_ALLOW", rules).set("/process/noNewPrivileges", !new_privileges);
+        bundle.set("/hooks/startContainer/-", hook).args(["true"]).fails("error running startContainer hook #0");
+    }
+}
+
+/// Without no_new_privs the filter is there early. What comes after it is little, and nothing that is new.
+fn calls_that_only_runtimes_make_may_be_forbidden() {
+    let names = ["close_range", "fsopen", "fsconfig", "fspick", "openat2", "open_tree", "move_mount", "mount_setattr"];
+    let rules = json!([{"names": names, "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]);
+    let bundle = profile("SCMP_ACT_ALLOW", rules).set("/process/noNewPrivileges", false);
+    assert_eq!(bundle.args(["echo", "hi"]).stdout(), "hi\n");
 }
 
 fn log_lets_the_call_through() {

@@ -308,7 +308,8 @@ fn a_unit_that_failed_is_cleared() {
     eventually("failed again", || property(&unit, "ActiveState") == "failed");
     fs::remove_dir_all(bundle.root().join(&bundle.id)).expect("lose the state");
     detach(&bundle);
-    assert_eq!(property(&unit, "ActiveState"), "active");
+    // It is new; on a slow machine its second may be over already.
+    assert!(["active", "deactivating"].contains(&property(&unit, "ActiveState").as_str()), "{}", property(&unit, "ActiveState"));
 }
 
 fn a_killed_create_is_cleared() {

@@ -111,7 +111,8 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let rdt =
         spec.linux.intel_rdt.as_ref().map(|asked| rdt::Setup::plan(asked, request.id, host.resctrl.as_deref())).transpose()?;
     let few_files = few_files(host, opens.len());
-    let given = Given { host, namespaces: &namespaces, environment: &request.environment, filter: None, few_files };
+    let (preserve, environment) = (request.preserve, &request.environment[..]);
+    let given = Given { host, namespaces: &namespaces, preserve, environment, filter: None, few_files };
     let (envp, argv) = last(spec, request, given, output, program, &mut steps, &mut warnings)?;
 
     if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
@@ -286,11 +287,11 @@ fn last(
     if program.args.is_empty() && !request.wait {
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
-    child_hooks(spec, request, (Stage::StartContainer, "created"), output, &env, steps)?;
-    push(steps, "", Action::CloseFrom(3 + request.preserve));
+    // The hooks run under the filter too, as in runc: they are programs of the container's.
     if let Some(filter) = late {
         push(steps, "/linux/seccomp", Action::Seccomp(filter));
     }
+    child_hooks(spec, request, (Stage::StartContainer, "created"), output, &env, steps)?;
     push(steps, "/process/args", Action::Exec);
     Ok((env, arguments(program)?))
 }
@@ -307,6 +308,8 @@ pub(super) struct Given<'a> {
     pub host: &'a Host,
     /// The process's namespaces.
     pub namespaces: &'a Namespaces,
+    /// Descriptors from 3 on that the program gets.
+    pub preserve: u32,
     /// Further entries for the environment.
     pub environment: &'a [String],
     /// The compiled filter that was kept when the container was made.
@@ -362,7 +365,8 @@ pub(super) fn become_program(
         let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
         push(steps, "/process/user", action);
     }
-    // As late as it can be: a filter without no_new_privs comes next, and what it allows is not ours to know.
+    // Before any filter: what that allows is not ours to know. Whatever is opened later is closed at exec by itself.
+    push(steps, "", Action::CloseFrom(3 + given.preserve));
     steps.extend(labels::program(program, given.host)?);
     let filter = annotations::filter(spec, given.filter)?;
     let (early, late) = match filter {

@@ -116,10 +116,10 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     let affinity = affinity(program, &mut steps)?;
     steps.extend(labels::apparmor(program, host)?);
     let few_files = few_files(host, 1);
-    let given = Given { host, namespaces: &namespaces, environment: &[], filter: request.filter, few_files };
+    let (preserve, filter) = (request.preserve, request.filter);
+    let given = Given { host, namespaces: &namespaces, preserve, environment: &[], filter, few_files };
     let (envp, late) = become_program(spec, given, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
-    push(&mut steps, "", Action::CloseFrom(3 + request.preserve));
     if let Some(filter) = late {
         push(&mut steps, "/linux/seccomp", Action::Seccomp(filter));
     }
