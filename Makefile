@@ -127,6 +127,7 @@ test-engines-quick: test-tools
 
 test-vm: release
 	integration/vm/run
+	integration/vm/run -s
 
 # As root. Other runtimes are those in PATH; the tables and a plot go to target/bench.
 bench: release
