@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-const CREATE: u64 = 372;
-const RUN: u64 = 418;
+const CREATE: u64 = 378;
+const RUN: u64 = 424;
 const START: u64 = 46;
 const DELETE: u64 = 43;
 const FORCED_DELETE: u64 = 60;

@@ -16,6 +16,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_default_bundle_runs_on_a_hybrid_host).except("runc", V1).except("crun", V1),
         case!(a_limit_whose_controller_is_on_v1_is_refused).except("runc", V1).except("crun", V1),
         case!(controllers_are_handed_down).vm("memory, cpu, io and pids on cgroup2"),
+        case!(a_container_without_limits_is_counted_too).vm("memory, cpu, io and pids on cgroup2"),
     ]
 }
 
@@ -88,4 +89,15 @@ fn controllers_are_handed_down() {
     let bundle = Bundle::new().namespace("cgroup").set("/linux/resources", limits);
     let bundle = bundle.sh("cd /sys/fs/cgroup && cat memory.max pids.max cpu.max");
     assert_eq!(bundle.stdout(), "67108864\n20\n50000 100000\n");
+}
+
+/// Engines show what it uses.
+fn a_container_without_limits_is_counted_too() {
+    let every = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").expect("read the controllers");
+    let bundle = Bundle::new().namespace("cgroup").remove("/linux/resources");
+    let path = format!("/above-{}/{}", bundle.id, bundle.id);
+    let bundle = bundle.set("/linux/cgroupsPath", path.as_str()).sh("cat /sys/fs/cgroup/cgroup.controllers");
+    assert_eq!(bundle.stdout(), every);
+    // Parents stay.
+    fs::remove_dir(format!("/sys/fs/cgroup/above-{}", bundle.id)).expect("remove the cgroup");
 }

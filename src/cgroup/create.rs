@@ -33,7 +33,7 @@ impl Cgroup {
             Err(Errno::ENOENT) => place.make_parents(parent_path, &mut made)?,
             other => other.step("openat2", || format!("open the cgroup {}", place.shown(parent_path)))?,
         };
-        place.hand_down(parent_path, writes)?;
+        place.hand_down(parent_path, writes, true)?;
         let fresh = match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
@@ -54,7 +54,7 @@ impl Cgroup {
         let Some(parent) = below.parent() else { return Ok(()) };
         let step = || format!("open {}", hierarchy.mount.display());
         let mount = open(&hierarchy.mount, DIRECTORY, Mode::empty()).step("open", step)?;
-        Place { hierarchy, mount: &mount }.hand_down(parent, writes)
+        Place { hierarchy, mount: &mount }.hand_down(parent, writes, false)
     }
 
     /// Nobody in it, and not frozen: a process cloned into a frozen cgroup would never run, and its parent would wait.
@@ -116,6 +116,31 @@ impl Cgroup {
     }
 }
 
+/// What is written to `cgroup.subtree_control` to enable controllers.
+fn enabling(controllers: &[&String]) -> String {
+    controllers.iter().map(|c| format!("+{c}")).collect::<Vec<_>>().join(" ")
+}
+
+/// Enables controllers that nobody asked for, as far as that goes.
+fn offer(level: &Path, dir: &OwnedFd, rest: &[&String]) {
+    let available = files::read(dir, "cgroup.controllers").unwrap_or_default();
+    let rest: Vec<&String> = rest.iter().copied().filter(|c| available.split_ascii_whitespace().any(|a| a == *c)).collect();
+    // In one that has processes of its own the controllers for threads would make children threaded (cgroups(7)).
+    let is_root = level.as_os_str().is_empty();
+    if rest.is_empty() || !is_root && files::read(dir, "cgroup.procs").is_ok_and(|procs| !procs.trim().is_empty()) {
+        return;
+    }
+    match files::write(dir, "cgroup.subtree_control", &enabling(&rest)) {
+        Ok(()) | Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) => {}
+        // One that cannot be had is not in the way of the others.
+        Err(_) => {
+            for controller in rest {
+                let _not_asked_for = files::write(dir, "cgroup.subtree_control", &format!("+{controller}"));
+            }
+        }
+    }
+}
+
 /// Where things are made.
 struct Place<'a> {
     hierarchy: &'a Hierarchy,
@@ -143,10 +168,13 @@ impl Place<'_> {
         Ok(dir)
     }
 
-    /// Enables controllers in `cgroup.subtree_control` of `parent` and of those above it that lack one, and no others.
-    fn hand_down(&self, parent: &Path, writes: &[Write]) -> Result<()> {
-        let wanted = limits::controllers(writes);
-        if wanted.is_empty() {
+    /// Enables controllers in `cgroup.subtree_control` of `parent` and of those above it: what `writes` need, or it is an
+    /// error; and with `all`, what else there is, as other runtimes do: engines read the statistics of containers that have
+    /// no limits, too.
+    fn hand_down(&self, parent: &Path, writes: &[Write], all: bool) -> Result<()> {
+        let needed = limits::controllers(writes);
+        let every = &self.hierarchy.controllers;
+        if needed.is_empty() && !(all && !every.is_empty()) {
             return Ok(());
         }
         let mut lacking = Vec::new();
@@ -154,18 +182,23 @@ impl Place<'_> {
             let step = || format!("read {}/cgroup.subtree_control", self.shown(level));
             let dir = open_beneath(self.mount, level).step("openat2", step)?;
             let on = files::read(&dir, "cgroup.subtree_control").step("read", step)?;
-            let missing: Vec<&String> = wanted.iter().filter(|w| on.split_ascii_whitespace().all(|c| c != *w)).collect();
-            if missing.is_empty() {
+            let is_off = |c: &&String| on.split_ascii_whitespace().all(|o| o != c.as_str());
+            let missing: Vec<&String> = needed.iter().filter(is_off).collect();
+            let rest: Vec<&String> = every.iter().filter(|c| all && !needed.contains(*c)).filter(is_off).collect();
+            if missing.is_empty() && rest.is_empty() {
                 break;
             }
-            lacking.push((level, dir, missing));
+            lacking.push((level, dir, missing, rest));
         }
-        for (level, dir, missing) in lacking.iter().rev() {
-            let value = missing.iter().map(|c| format!("+{c}")).collect::<Vec<_>>().join(" ");
-            files::write(dir, "cgroup.subtree_control", &value).map_err(|e| {
-                let field = writes.iter().find(|w| missing.contains(&&w.controller)).map(|w| w.field.clone());
-                self.refused_controllers(level, dir, missing, &value, e).at(field.unwrap_or_default())
-            })?;
+        for (level, dir, missing, rest) in lacking.iter().rev() {
+            if !missing.is_empty() {
+                let value = enabling(missing);
+                files::write(dir, "cgroup.subtree_control", &value).map_err(|e| {
+                    let field = writes.iter().find(|w| missing.contains(&&w.controller)).map(|w| w.field.clone());
+                    self.refused_controllers(level, dir, missing, &value, e).at(field.unwrap_or_default())
+                })?;
+            }
+            offer(level, dir, rest);
         }
         Ok(())
     }
