@@ -13,9 +13,14 @@ use std::sync::{LazyLock, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Longest time that any one command may take before the test fails: the machine with systemd is emulated.
-fn limit() -> Duration {
-    Duration::from_secs(if stage::systemd() { 200 } else { 30 })
+/// Longest time that any one command may take before the test fails: the virtual machine is emulated, and the one with
+/// systemd has more to do.
+pub fn limit() -> Duration {
+    Duration::from_secs(match (stage::systemd(), vm()) {
+        (true, _) => 200,
+        (false, true) => 120,
+        (false, false) => 30,
+    })
 }
 
 /// A directory with `config.json` and `rootfs`, the container made of it, and a state directory (`--root`) of its own.

@@ -1,11 +1,13 @@
 //! checkpoint and restore, with the CRIU that the machine has.
 
-use crate::bundle::{Bundle, Container, Output, eventually, within};
+mod interrupted;
+mod refused;
+
+use crate::bundle::{Bundle, Container, Output, eventually, limit, within};
 use crate::case;
 use crate::case::{Case, name_of_runtime};
 use crate::hostdelta::Snapshot;
-use crate::stage;
-use nix::libc;
+use crate::{stage, systemd};
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, PipeReader};
@@ -18,18 +20,17 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 const FILES: &str = "cannot save a stream that is a file outside";
-const WORDS: &str = "words its errors otherwise";
 /// runc 1.1 and crun 1.8 on a system whose CRIU is newer than they.
 const OLD: &str = "fails with the CRIU of trixie";
 
 pub fn cases() -> Vec<Case> {
-    let cases = vec![
+    let own = vec![
         case!(a_count_goes_on),
         case!(a_count_goes_on_in_files).ours(FILES),
         case!(five_times_in_a_row),
         case!(what_is_left_running_runs),
         case!(a_paused_container_is_saved_and_stays_paused),
-        case!(memory_saved_ahead_is_the_parent),
+        case!(memory_saved_ahead_is_the_parent).vm("soft-dirty bits of pages"),
         case!(a_terminal_is_handed_out_again),
         case!(connections_inside_go_on).vm("a kernel older than 6.17: CRIU 4.1 cannot save TCP sockets of later ones"),
         case!(mounts_come_back_as_they_were).except("runc", "makes the root writable"),
@@ -38,19 +39,14 @@ pub fn cases() -> Vec<Case> {
         case!(hooks_run_and_one_that_fails_takes_it_away).ours("their order, and poststart"),
         case!(a_restore_in_the_foreground_is_like_run),
         case!(limits_are_set_again).vm("the pids controller"),
+        case!(what_is_restored_is_in_its_scope).systemd(),
         case!(the_annotation_names_a_configuration).ours("the log's name"),
-        case!(failures_quote_criu).ours(WORDS),
-        case!(what_cannot_be_saved_is_refused).except("crun", WORDS),
-        case!(what_is_no_checkpoint_is_refused).ours(WORDS),
-        case!(a_used_id_is_refused).except("crun", WORDS),
-        case!(a_killed_checkpoint_leaves_nothing).ours("what they leave is theirs"),
-        case!(a_killed_restore_leaves_nothing).ours("what they leave is theirs"),
     ];
     let able = |case: Case| match &*CANNOT {
         None => case.both(),
         Some(reason) => case.except(&name_of_runtime(), reason),
     };
-    cases.into_iter().map(able).collect()
+    [own, refused::cases(), interrupted::cases()].into_iter().flatten().map(able).collect()
 }
 
 /// Why CRIU does not work here: it is made for kernels that were known when it was.
@@ -83,7 +79,7 @@ fn piped(bundle: &Bundle, args: &[&str]) -> (Output, BufReader<PipeReader>) {
     command.stdout(writer).stderr(File::create(&errors).expect("make a file"));
     let mut child = command.spawn().expect("start the runtime");
     drop(command);
-    let status = within(&mut child, Duration::from_secs(30)).expect("an end");
+    let status = within(&mut child, limit()).expect("an end");
     let stderr = fs::read_to_string(errors).expect("read the errors");
     (Output { status, stdout: String::new(), stderr }, BufReader::new(reader))
 }
@@ -193,7 +189,7 @@ fn a_count_goes_on_in_files() {
     let mut command = bundle.command(restore_words(&bundle, &[]));
     command.stdout(File::options().write(true).open(&path).expect("open the file"));
     command.stderr(File::create(bundle.home.join("errors")).expect("make a file"));
-    let status = within(&mut command.spawn().expect("start the runtime"), Duration::from_secs(30));
+    let status = within(&mut command.spawn().expect("start the runtime"), limit());
     assert_eq!(status, Some(0), "{:?}", fs::read_to_string(bundle.home.join("errors")));
     let printed = || fs::read_to_string(&path).expect("read the file");
     eventually("it prints", || printed().lines().count() as u64 > last + 3);
@@ -253,20 +249,25 @@ fn a_paused_container_is_saved_and_stays_paused() {
 }
 
 fn memory_saved_ahead_is_the_parent() {
-    let bundle = counting();
+    // A megabyte that does not change.
+    let bundle = Bundle::new().sh(&format!("big=$(head -c 1000000 /dev/zero | tr '\\0' x); {COUNT}"));
     let (container, _lines) = started(&bundle);
     let ahead = bundle.home.join("ahead").display().to_string();
     let work = bundle.home.join("work").display().to_string();
     let output = bundle.call(["checkpoint", "--pre-dump", "--image-path", &ahead, "--work-path", &work, &bundle.id]);
-    if output.stderr.contains("soft-dirty") || output.stderr.contains("MemTrack") {
-        // Not every kernel has it, and CRIU says which.
-        return;
-    }
     assert!(output.status == 0 && output.error().is_empty(), "{output:?}");
+    assert_eq!(container.status(), "running");
     let saved = count(container.pid);
     eventually("it counts on", || count(container.pid) > saved + 3);
     checkpoint(&bundle, &["--parent-path", "../ahead"]);
     assert!(Path::new(&images(&bundle)).join("parent").is_symlink());
+    let pages = |dir: &str| -> u64 {
+        let files = fs::read_dir(dir).expect("list the images").flatten();
+        let pages = files.filter(|file| file.file_name().to_string_lossy().starts_with("pages-"));
+        pages.map(|file| file.metadata().expect("look at an image").len()).sum()
+    };
+    let (first, second) = (pages(&ahead), pages(&images(&bundle)));
+    assert!(first > 1_000_000 && second < first - 900_000, "{first} bytes ahead, then {second}");
     let (container, _lines) = restored(&bundle, &[]);
     eventually("it counts on", || count(container.pid) > saved + 6);
 }
@@ -483,6 +484,36 @@ fn limits_are_set_again() {
     assert_eq!((group.contains(&bundle.id), limit.trim()), (true, "77"));
 }
 
+fn what_is_restored_is_in_its_scope() {
+    let bundle = counting().namespace("cgroup").flag("--systemd-cgroup").set("/linux/resources/pids/limit", 77);
+    let path = format!("system.slice:test:{}", bundle.id);
+    let bundle = bundle.set("/linux/cgroupsPath", path);
+    let unit = systemd::scope(&bundle);
+    let place = Path::new("/sys/fs/cgroup/system.slice").join(&unit);
+    let (mut container, mut lines) = started(&bundle);
+    for _ in 0..2 {
+        assert_eq!(systemd::group(container.pid), place);
+        let last = number(&mut lines);
+        let _ = fs::remove_dir_all(images(&bundle));
+        checkpoint(&bundle, &[]);
+        systemd::gone(&bundle, &place);
+        (container, lines) = restored(&bundle, &[]);
+        assert!(number(&mut lines) > last);
+    }
+    assert_eq!(systemd::group(container.pid), place);
+    let shown = ["ActiveState", "TasksMax"].map(|name| systemd::systemctl(&["show", "--value", "-p", name, &unit]));
+    assert_eq!(shown, ["active", "77"]);
+    assert_eq!(systemd::read(&place, "pids.max"), "77");
+    // The namespace's root is the scope, as before.
+    let seen = container.call("exec", &["cat", "/proc/self/cgroup"]);
+    assert_eq!(systemd::unified(&seen.stdout), "/", "{seen:?}");
+    container.ok("pause", &[]);
+    assert_eq!(container.status(), "paused");
+    container.ok("resume", &[]);
+    container.ok("delete", &["--force"]);
+    systemd::gone(&bundle, &place);
+}
+
 fn the_annotation_names_a_configuration() {
     let bundle = counting();
     let file = bundle.home.join("criu.conf");
@@ -491,104 +522,4 @@ fn the_annotation_names_a_configuration() {
     let (_container, _lines) = started(&bundle);
     checkpoint(&bundle, &[]);
     assert!(bundle.home.join("work/other.log").exists());
-}
-
-fn failures_quote_criu() {
-    // A lock is a thing that is not saved unasked.
-    let flock = |how: i32| format!("exec 9>/dev/shm/lock; /inside call {} 9 {how}", libc::SYS_flock);
-    let bundle = Bundle::new().sh(&format!("{} >/dev/null; {COUNT}", flock(libc::LOCK_EX)));
-    let (container, _lines) = started(&bundle);
-    let output = bundle.call(words("checkpoint", &bundle, &[]));
-    assert!(output.status == 1 && output.error().lines().count() == 1, "{output:?}");
-    for text in ["Error (criu/", "--file-locks", "work/dump.log"] {
-        assert!(output.stderr.contains(text), "{text} not in {output:?}");
-    }
-    assert_eq!(container.status(), "running");
-    let saved = count(container.pid);
-    eventually("it counts on", || count(container.pid) > saved + 3);
-    checkpoint(&bundle, &["--file-locks"]);
-    let (container, _lines) = restored(&bundle, &["--file-locks"]);
-    eventually("it counts on", || count(container.pid) > saved + 6);
-    let output = container.call("exec", &["sh", "-c", &flock(libc::LOCK_EX | libc::LOCK_NB)]);
-    assert_eq!(output.stdout.trim(), "EAGAIN", "{output:?}");
-}
-
-fn what_cannot_be_saved_is_refused() {
-    let bundle = counting();
-    let container = bundle.create();
-    let refused = |state: &str| {
-        let output = bundle.call(words("checkpoint", &bundle, &[]));
-        let text = format!("annot be checkpointed in {state} state");
-        assert!(output.status == 1 && output.error().contains(&text), "{output:?}");
-    };
-    refused("created");
-    container.kill("KILL").wait();
-    eventually("stopped", || container.status() == "stopped");
-    refused("stopped");
-    container.ok("delete", &[]);
-    let output = bundle.call(words("checkpoint", &bundle, &[]));
-    assert!(output.status == 1 && output.error().contains("container does not exist"), "{output:?}");
-}
-
-fn what_is_no_checkpoint_is_refused() {
-    let bundle = counting();
-    bundle.write();
-    let before = Snapshot::of(&bundle);
-    let refused = |text: &str| {
-        let output = bundle.call(restore_words(&bundle, &[]));
-        assert!(output.status == 1 && output.error().contains(text), "{text} not in {output:?}");
-        assert_eq!(output.error().lines().count(), 1, "{output:?}");
-        assert!(!bundle.home.join("restored").exists());
-        before.assert_unchanged();
-    };
-    refused("no such file or directory");
-    let images = bundle.home.join("images");
-    fs::create_dir(&images).expect("make a directory");
-    refused("it holds no checkpoint: inventory.img is missing");
-    fs::write(images.join("inventory.img"), "nonsense").expect("write a file");
-    fs::write(images.join("descriptors.json"), "[]").expect("write a file");
-    refused("restore the container: Error (criu/");
-}
-
-fn a_used_id_is_refused() {
-    let bundle = counting();
-    let (container, _lines) = started(&bundle);
-    checkpoint(&bundle, &["--leave-running"]);
-    let output = bundle.call(restore_words(&bundle, &[]));
-    assert!(output.status == 1 && output.error().contains("container with given ID already exists"), "{output:?}");
-    let saved = count(container.pid);
-    eventually("it counts on", || count(container.pid) > saved + 3);
-}
-
-/// Starts a command and kills it after a while, longer each time; then all must be there that `delete --force` needs.
-fn killed_after(bundle: &Bundle, words: &[String], milliseconds: u64) {
-    let mut command = bundle.command(words);
-    let null = || File::options().write(true).open("/dev/null").expect("open /dev/null");
-    let mut child = command.stdout(null()).stderr(null()).spawn().expect("start the runtime");
-    std::thread::sleep(Duration::from_millis(milliseconds));
-    let _ = child.kill();
-    let _ = child.wait();
-    let output = bundle.call(["delete", "--force", &bundle.id]);
-    assert!(output.status == 0 && output.error().is_empty(), "after {milliseconds} ms: {output:?}");
-}
-
-fn a_killed_checkpoint_leaves_nothing() {
-    let bundle = counting();
-    let before = Snapshot::of(&bundle);
-    for milliseconds in (0..150).step_by(15) {
-        let (_container, _lines) = started(&bundle);
-        killed_after(&bundle, &words("checkpoint", &bundle, &[]), milliseconds);
-        before.assert_unchanged();
-    }
-}
-
-fn a_killed_restore_leaves_nothing() {
-    let bundle = counting();
-    let before = Snapshot::of(&bundle);
-    let (_container, _lines) = started(&bundle);
-    checkpoint(&bundle, &[]);
-    for milliseconds in (0..240).step_by(20) {
-        killed_after(&bundle, &restore_words(&bundle, &[]), milliseconds);
-        before.assert_unchanged();
-    }
 }

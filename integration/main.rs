@@ -68,6 +68,10 @@ fn main() -> ExitCode {
     } else if !arguments.list {
         stage::enter(stage::mount_over);
     }
+    if !arguments.list {
+        // What a test, or a program that it calls, writes without saying where.
+        std::env::set_current_dir(stage::WORK).expect("enter the work directory");
+    }
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [

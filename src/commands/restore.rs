@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{self, Action, Plan, Request, outside};
 use crate::sandbox::staging::{self, Staged};
-use crate::sandbox::supervise::{self, Terminal};
+use crate::sandbox::supervise::{self, Signals, Terminal};
 use crate::store::{Entry, Record, Store, init};
 use crate::sys::{fs, pidfd, process, socket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -39,11 +39,8 @@ pub fn restore(global: &Global, args: &RestoreArgs) -> Result<u8> {
             return Err(e);
         }
     };
-    if args.detach {
-        return Ok(0);
-    }
-    // CRIU would have inherited the blocked signals. An end in between is seen on the descriptor.
-    let signals = supervise::block_signals()?;
+    // It is detached.
+    let Some(signals) = half.signals.take() else { return Ok(0) };
     if let Some(entry) = &half.entry {
         entry.unlock()?;
     }
@@ -74,6 +71,8 @@ struct Half {
     pid: i32,
     init: Option<OwnedFd>,
     master: Option<OwnedFd>,
+    /// What the container is sent once it runs, if it is not detached.
+    signals: Option<Signals>,
     hooks_failed: bool,
 }
 
@@ -139,7 +138,6 @@ impl Half {
                 other => other.step("keyctl", || "join a new session keyring".into())?,
             }
         }
-        record.rdt = super::rdt::make(&plan, entry)?;
         let (staged, (mut session, mut options)) = staging::with_stage(&plan, entry.path(), |staged| {
             dirs.again()?;
             let mut options = dirs.options(&args.criu, bundle, LOG);
@@ -149,6 +147,10 @@ impl Half {
             let keep: Vec<BorrowedFd<'_>> = given.iter().map(AsFd::as_fd).chain(namespaces).collect();
             Ok((Session::start(&keep, args.criu.shell_job)?, options))
         })?;
+        // Not before: CRIU would inherit the blocked signals. Not after: the container's end depends on us once it runs.
+        if !args.detach {
+            self.signals = Some(supervise::block_signals()?);
+        }
         options.evasive_devices = true;
         options.rst_sibling = true;
         options.tcp_close = args.tcp_close;
