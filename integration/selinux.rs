@@ -63,11 +63,13 @@ const SIDS: [&str; 27] = [
     "devnull",
 ];
 
-/// In CIL. Classes and permissions that are not in it are allowed.
+/// In CIL. Classes and permissions that are not in it are allowed; only the label of a thing whose class is not in it cannot
+/// be changed (EINVAL).
 fn policy() -> String {
     let mut text = String::from(
         "(handleunknown allow) (mls true) (policycap nnp_nosuid_transition)
-        (class process (transition dyntransition)) (class file (write entrypoint)) (classorder (process file))
+        (class process (transition dyntransition)) (class file (write entrypoint)) (class dir ())
+        (classorder (process file dir))
         (sensitivity s0) (sensitivityorder (s0)) (category c0) (category c1) (category c2) (categoryorder (c0 c1 c2))
         (sensitivitycategory s0 (c0 c1 c2)) (level low (s0)) (level high (s0 (c0 c1 c2)))
         (user u) (role r) (role object_r) (userrole u r) (userrole u object_r) (userlevel u low) (userrange u (low high))
