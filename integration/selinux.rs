@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_label_holds),
         case!(the_keyring_has_the_label),
         case!(mounts_have_theirs),
+        case!(the_mqueue_of_the_host_keeps_its_label).except("runc", "labels that of the host"),
         case!(the_mount_option_is_as_annotated).except("runc", "an annotation of crun's"),
         case!(an_executed_process_has_its_label),
         case!(nothing_at_proc_leads_it_astray),
@@ -207,6 +208,17 @@ fn mounts_have_theirs() {
     }
     assert_eq!(label_of(&format!("/proc/{}/root/dev/mqueue", container.pid)), FILE);
     assert_eq!(label_of(&format!("/proc/{}/root/dev/null", container.pid)), FILE);
+}
+
+fn the_mqueue_of_the_host_keeps_its_label() {
+    let mut bundle = labelled().set("/linux/mountLabel", FILE).args(["sleep", "100"]);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array().expect("namespaces");
+    let namespaces: Vec<Value> = namespaces.iter().filter(|namespace| namespace["type"] != "ipc").cloned().collect();
+    bundle = bundle.set("/linux/namespaces", namespaces);
+    let before = label_of("/dev/mqueue");
+    let container = bundle.detach();
+    assert_eq!(label_of("/dev/mqueue"), before);
+    assert_eq!(label_of(&format!("/proc/{}/root/dev/mqueue", container.pid)), before);
 }
 
 fn the_mount_option_is_as_annotated() {
