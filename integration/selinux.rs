@@ -22,6 +22,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_label_holds),
         case!(the_keyring_has_the_label),
         case!(mounts_have_theirs),
+        case!(the_mqueue_of_the_host_keeps_its_label).except("runc", "labels that of the host"),
         case!(the_mount_option_is_as_annotated).except("runc", "an annotation of crun's"),
         case!(an_executed_process_has_its_label),
         case!(nothing_at_proc_leads_it_astray),
@@ -63,11 +64,13 @@ const SIDS: [&str; 27] = [
     "devnull",
 ];
 
-/// In CIL. Classes and permissions that are not in it are allowed.
+/// In CIL. Classes and permissions that are not in it are allowed; only the label of a thing whose class is not in it cannot
+/// be changed (EINVAL).
 fn policy() -> String {
     let mut text = String::from(
         "(handleunknown allow) (mls true) (policycap nnp_nosuid_transition)
-        (class process (transition dyntransition)) (class file (write entrypoint)) (classorder (process file))
+        (class process (transition dyntransition)) (class file (write entrypoint)) (class dir ())
+        (classorder (process file dir))
         (sensitivity s0) (sensitivityorder (s0)) (category c0) (category c1) (category c2) (categoryorder (c0 c1 c2))
         (sensitivitycategory s0 (c0 c1 c2)) (level low (s0)) (level high (s0 (c0 c1 c2)))
         (user u) (role r) (role object_r) (userrole u r) (userrole u object_r) (userlevel u low) (userrange u (low high))
@@ -205,6 +208,17 @@ fn mounts_have_theirs() {
     }
     assert_eq!(label_of(&format!("/proc/{}/root/dev/mqueue", container.pid)), FILE);
     assert_eq!(label_of(&format!("/proc/{}/root/dev/null", container.pid)), FILE);
+}
+
+fn the_mqueue_of_the_host_keeps_its_label() {
+    let mut bundle = labelled().set("/linux/mountLabel", FILE).args(["sleep", "100"]);
+    let namespaces = bundle.config["linux"]["namespaces"].as_array().expect("namespaces");
+    let namespaces: Vec<Value> = namespaces.iter().filter(|namespace| namespace["type"] != "ipc").cloned().collect();
+    bundle = bundle.set("/linux/namespaces", namespaces);
+    let before = label_of("/dev/mqueue");
+    let container = bundle.detach();
+    assert_eq!(label_of("/dev/mqueue"), before);
+    assert_eq!(label_of(&format!("/proc/{}/root/dev/mqueue", container.pid)), before);
 }
 
 fn the_mount_option_is_as_annotated() {

@@ -103,7 +103,9 @@ struct Entry<'a> {
 
 impl Entry<'_> {
     fn mount(&self, source: Source) -> Result<Mount> {
-        let is_mqueue = self.kind == "mqueue" && matches!(source, Source::Filesystem(_));
+        // Without an IPC namespace it is the host's, whose label is not the container's to change.
+        let is_mqueue =
+            self.kind == "mqueue" && matches!(source, Source::Filesystem(_)) && self.context.namespaces.has(flags::NEWIPC);
         Ok(Mount {
             source,
             label: self.label.filter(|_| is_mqueue).map(|(_, label)| label.clone()),
