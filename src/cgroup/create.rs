@@ -174,7 +174,7 @@ impl Place<'_> {
     fn hand_down(&self, parent: &Path, writes: &[Write], all: bool) -> Result<()> {
         let needed = limits::controllers(writes);
         let every = &self.hierarchy.controllers;
-        if needed.is_empty() && !(all && !every.is_empty()) {
+        if needed.is_empty() && (!all || every.is_empty()) {
             return Ok(());
         }
         let mut lacking = Vec::new();
