@@ -20,6 +20,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_threaded_cgroup_is_emptied).ours(OTHERS),
         case!(a_shared_pid_namespace_is_emptied_by_kill).except("crun", "leaves them without --all").except("runc", "1.1 too"),
         case!(what_outlives_init_goes_with_delete).except("crun", "leaves them").except("runc", "1.1 leaves them"),
+        case!(kill_ends_what_has_outlived_init).except("crun", "finds no container").except("runc", "1.1 signals init alone"),
         case!(what_forks_constantly_is_ended),
         case!(what_forks_constantly_beside_init_is_ended).ours(OTHERS),
         case!(zombies_inside_are_no_obstacle),
@@ -152,6 +153,25 @@ fn what_outlives_init_goes_with_delete() {
     assert!(before.has_processes());
     container.ok("delete", &[]);
     before.assert_unchanged();
+}
+
+fn kill_ends_what_has_outlived_init() {
+    let bundle = shared(Bundle::new().sh("sleep 1000 & sleep 1001 & exit 0"));
+    let container = bundle.create();
+    let cgroup = cgroup_of(container.pid);
+    container.start().wait();
+    eventually("stopped", || container.status() == "stopped");
+    assert_eq!(members(&cgroup), 2);
+    // Only that signal: no other has somebody to go to.
+    for signal in ["TERM", "0"] {
+        let output = container.call("kill", &[signal]);
+        assert!(output.status == 1 && output.stderr.contains("container not running"), "{output:?}");
+    }
+    container.kill("KILL");
+    eventually("nobody is left", || members(&cgroup) == 0);
+    let output = container.call("kill", &["KILL"]);
+    assert!(output.status == 1 && output.stderr.contains("container not running"), "{output:?}");
+    container.ok("delete", &[]);
 }
 
 const FORKS: &str = "for i in 1 2 3; do (while :; do (sleep 0.01 &); done) & done; wait";

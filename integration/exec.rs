@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_paused_container_is_entered_when_asked).except("crun", "has no --ignore-paused"),
         case!(works_before_start),
         case!(inherits_from_the_process_of_the_container).except("crun", "1.8 takes root when no user is given"),
+        case!(an_added_capability_is_ambient_where_it_is_inheritable).ours("runc since 1.3"),
         case!(flags_change_the_process).except("crun", "1.8 lacks --additional-gids"),
         case!(a_process_object_is_all_there_is).except("crun", "differs in what is not said"),
         case!(a_process_object_is_read_from_stdin).ours("others take files only"),
@@ -148,8 +149,14 @@ fn runs_in_a_cgroup_below() {
     fs::create_dir(format!("{}/sub", directory(&container))).expect("make a cgroup");
     let pid = detached(&container, &["--cgroup", "sub"], &["sleep", "1000"]);
     assert_eq!(cgroup_of(pid), format!("{}/sub", cgroup_of(container.pid)));
-    for away in ["../..", "absent"] {
-        assert_eq!(exec(&container, &["--cgroup", away], &["true"]).status, 255, "{away}");
+    for (away, words) in [
+        ("..", " .. is not a sub cgroup path"),
+        ("../..", " ../.. is not a sub cgroup path"),
+        ("absent", " adding pid "),
+        ("absent", "/absent/cgroup.procs: no such file "),
+    ] {
+        let output = exec(&container, &["--cgroup", away], &["true"]);
+        assert!(output.status == 255 && output.stderr.contains(words), "{away}: {output:?}");
     }
 }
 
@@ -283,6 +290,34 @@ fn flags_change_the_process() {
     assert_eq!((&report["cwd"], &report["status"]["NoNewPrivs"]), (&json!("/tmp"), &json!("1")));
     let bounding = u64::from_str_radix(report["status"]["CapBnd"].as_str().unwrap_or_default(), 16).expect("a mask");
     assert!(bounding & caps::Capability::CAP_SYS_TIME.bitmask() != 0, "{bounding:x}");
+}
+
+fn an_added_capability_is_ambient_where_it_is_inheritable() {
+    let bit = |name: &str| values(name).iter().fold(0, |bits, capability| bits | capability.bitmask());
+    let sets = |inheritable: &[&str], ambient: &[&str], flags: &[&str]| {
+        let bundle = sleeper().set(
+            "/process/capabilities",
+            json!({
+                "bounding": ["CAP_CHOWN", "CAP_SYS_CHROOT"], "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"],
+                "inheritable": inheritable, "ambient": ambient,
+            }),
+        );
+        let report = report(&bundle.detach(), flags);
+        ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"]
+            .map(|set| u64::from_str_radix(report["status"][set].as_str().unwrap_or_default(), 16).expect("a mask"))
+    };
+    let (chown, both) = (bit("CAP_CHOWN"), bit("CAP_CHOWN CAP_SYS_CHROOT"));
+    let add = ["--cap", "CAP_SYS_CHROOT"];
+    assert_eq!(sets(&["CAP_CHOWN", "CAP_SYS_CHROOT"], &["CAP_CHOWN"], &add), [both, both, both, both, both]);
+    assert_eq!(sets(&["CAP_CHOWN"], &["CAP_CHOWN"], &add), [both, both, both, chown, chown]);
+    assert_eq!(sets(&[], &[], &add), [both, both, both, 0, 0]);
+    // What is ambient outlives the change to a user.
+    let user = ["--cap", "CAP_SYS_CHROOT", "--user", "1000"];
+    assert_eq!(sets(&["CAP_CHOWN", "CAP_SYS_CHROOT"], &["CAP_CHOWN"], &user), [both, both, both, both, both]);
+}
+
+fn values(names: &str) -> Vec<caps::Capability> {
+    names.split(' ').map(|name| name.parse().expect("a capability")).collect()
 }
 
 pub fn process_file(bundle: &Bundle, process: &Value) -> String {

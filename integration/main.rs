@@ -37,6 +37,7 @@ mod lifecycle;
 mod mounts;
 mod namespaces;
 mod nested;
+mod notify;
 mod process;
 mod program;
 mod resources;
@@ -94,6 +95,7 @@ fn main() -> ExitCode {
         mounts::cases(),
         namespaces::cases(),
         nested::cases(),
+        notify::cases(),
         process::cases(),
         program::cases(),
         resources::cases(),

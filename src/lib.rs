@@ -8,7 +8,7 @@
 //! 5  commands             one file a command: load, check, call down, print
 //! 4  sandbox              brings a plan to life
 //! 3  plan                 what config.json means here, as data: no I/O, no system call
-//! 2  cgroup seccomp host store hooks console criu idmap network rdt seal
+//! 2  cgroup seccomp host store hooks console criu idmap network notify rdt seal
 //! 1  config               what the user said
 //! 0  error log sys        sys is the kernel: thin, typed, the only `unsafe`
 //! ```
@@ -30,6 +30,7 @@ pub mod host;
 pub mod idmap;
 pub mod log;
 pub mod network;
+pub mod notify;
 pub mod plan;
 pub mod rdt;
 pub mod sandbox;

@@ -17,11 +17,11 @@ use crate::sys::auxv;
 use crate::sys::fs::{leave, lock, read_file};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -40,6 +40,7 @@ const CONFIG_NEW: &str = "config.json.new";
 const CGROUP: &str = "cgroup";
 const SECCOMP: &str = "seccomp.bpf";
 const UNIT: &str = "unit";
+const NOTIFY: &str = "notify";
 /// The resctrl group that was made for the container, and its monitoring group.
 pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
 
@@ -59,6 +60,15 @@ pub fn default_root() -> Result<PathBuf> {
         None if !root => Err(Error::new("find the state root", "XDG_RUNTIME_DIR is not set").hint("set it, or pass --root")),
         _ => Ok("/run/onggi".into()),
     }
+}
+
+/// Where a container's notify socket will be, absolute.
+///
+/// # Errors
+/// As [`default_root`]; the working directory is gone.
+pub fn notify_directory(root: Option<&Path>, id: &str) -> Result<PathBuf> {
+    let root = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
+    Ok(std::path::absolute(root).step("getcwd", || "find the state root".into())?.join(id).join(NOTIFY))
 }
 
 /// The state root.
@@ -295,6 +305,24 @@ impl Entry {
         openat(&self.dir, name, flags, Mode::empty())
     }
 
+    /// Makes the directory of the notify socket. The container sees it, by any user of its own.
+    pub fn make_notify(&self) -> Result<OwnedFd> {
+        mkdirat(&self.dir, NOTIFY, Mode::from_bits_truncate(0o755)).step("mkdirat", || self.step("make", NOTIFY))?;
+        let dir = self.notify()?.ok_or_else(unknown)?;
+        // Whatever the umask is.
+        fchmod(&dir, Mode::from_bits_truncate(0o755)).step("fchmod", || self.step("open", NOTIFY))?;
+        Ok(dir)
+    }
+
+    /// The directory of the notify socket, if the container was made with one.
+    pub fn notify(&self) -> Result<Option<OwnedFd>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&self.dir, NOTIFY, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => other.map(Some).step("openat", || self.step("open", NOTIFY)),
+        }
+    }
+
     /// Keeps the bundle's configuration: hooks and limits are wanted after the bundle may be gone.
     pub fn write_config(&self, bytes: &[u8]) -> Result<()> {
         self.write_new(CONFIG, bytes)
@@ -398,9 +426,15 @@ impl Entry {
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
+            // A container that may change its mounts can have put anything there; links are not followed.
+            if name.to_bytes() == NOTIFY.as_bytes() {
+                std::fs::remove_dir_all(format!("/proc/self/fd/{}/{NOTIFY}", self.dir.as_raw_fd()))
+                    .step("unlinkat", || self.step("remove", NOTIFY))?;
+                continue;
+            }
             match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
-                // Nothing of ours is a directory; what somebody put there is theirs.
+                // Nothing else of ours is a directory; what somebody put there is theirs.
                 Err(e) => return Err(Error::sys(self.step("remove", &name.to_string_lossy()), "unlinkat", e.into())),
             }
         }

@@ -16,7 +16,7 @@ const TABLES: [&str; 1] = ["seccomp/syscalls.rs"];
 const FLOORS: [&[&str]; 7] = [
     &["error", "log", "sys"],
     &["config"],
-    &["cgroup", "console", "criu", "hooks", "host", "idmap", "network", "rdt", "seal", "seccomp", "store"],
+    &["cgroup", "console", "criu", "hooks", "host", "idmap", "network", "notify", "rdt", "seal", "seccomp", "store"],
     &["plan"],
     &["sandbox"],
     &["commands"],

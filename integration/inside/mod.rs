@@ -7,6 +7,7 @@
 //! inside call32 NUMBER         the same without arguments, by the entry and the numbers of i386
 //! inside tty                   what only the terminal on stdin can tell, as JSON
 //! inside push PATH             tries to push input into the terminal there: `ok` or `ERRNO`
+//! inside notify TEXT           sends it to NOTIFY_SOCKET: `ok` or the error
 //! ```
 //!
 //! The tests' own program under another name: static, so it runs in an empty root. What Rust's start-up changes shows in the
@@ -19,6 +20,7 @@ use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 
 pub fn main() -> ExitCode {
@@ -31,8 +33,9 @@ pub fn main() -> ExitCode {
         ["call32", number] => println!("{}", raw::call32(number.parse().expect("a number"))),
         ["tty"] => println!("{}", raw::terminal()),
         ["push", path] => println!("{}", fs::File::open(path).map_or_else(no_file, |file| result(raw::push_input(&file)))),
+        ["notify", text] => println!("{}", notify(text).map_or_else(no_file, |_| "ok".into())),
         _ => {
-            eprintln!("usage: inside report [FILE...] | open MODE PATH... | call NUMBER [ARG...]");
+            eprintln!("usage: inside report [FILE...] | open MODE PATH... | call NUMBER [ARG...] | notify TEXT");
             return ExitCode::from(64);
         }
     }
@@ -41,6 +44,10 @@ pub fn main() -> ExitCode {
 
 fn no_file(error: std::io::Error) -> String {
     errno(Errno::from_raw(error.raw_os_error().unwrap_or(0)))
+}
+
+fn notify(text: &str) -> std::io::Result<usize> {
+    UnixDatagram::unbound()?.send_to(text.as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap_or_default())
 }
 
 fn result(result: nix::Result<()>) -> String {

@@ -67,12 +67,18 @@ impl Cgroup {
         Ok(Some(Self { path: path.to_owned(), dir, fresh: false }))
     }
 
-    /// Opens a cgroup below this one. `below` never leads out of it: `..` above the start, and symbolic links, are errors.
+    /// Opens a cgroup below this one, for a process to be put there. `below` never leads out of it: `..` above the start, and
+    /// symbolic links, are errors. The words are runc's.
     pub fn open_below(&self, below: &str) -> Result<Self> {
         let relative = below.trim_start_matches('/');
         let relative = if relative.is_empty() { "." } else { relative };
-        let dir = open_beneath(&self.dir, relative)
-            .step("openat2", || format!("open the cgroup {below:?} below {}", self.path.display()))?;
+        let step = || format!("adding pid to {}", self.path.join(relative).join("cgroup.procs").display());
+        let dir = match open_beneath(&self.dir, relative) {
+            Err(Errno::EXDEV) => {
+                return Err(Error::new("open the container's cgroup", format!("{below} is not a sub cgroup path")));
+            }
+            other => other.step("openat2", step)?,
+        };
         Ok(Self { path: self.path.join(relative), dir, fresh: false })
     }
 
@@ -363,6 +369,10 @@ mod tests {
         fs::write(top.path().join("target"), "").unwrap();
         std::os::unix::fs::symlink("target", top.path().join("memory.max")).unwrap();
         assert!(cgroup.open_below("link").is_err());
+        for away in ["..", "../..", "/../x"] {
+            let error = cgroup.open_below(away).unwrap_err().to_string();
+            assert!(error.ends_with(&format!(": {away} is not a sub cgroup path")), "{error}");
+        }
         assert!(cgroup.apply(&[write("memory.max", "1", Rule::Must)]).is_err());
     }
 }

@@ -160,7 +160,9 @@ pub const VERBS: &[Verb] = &[
         name: "run",
         about: "create and start a container, wait for it, delete it",
         details: "The exit status is that of the container's first process, or 128 + N when signal N ended it. Signals \
-             sent to this command are passed on to the container.\n\nWith --detach the command leaves once the program runs.",
+             sent to this command are passed on to the container.\n\nWith --detach the command leaves once the program runs.\n\n\
+             With NOTIFY_SOCKET (a unit of systemd with Type=notify) the program finds a socket at /run/notify/notify.sock, and its \
+             READY=1 is passed on. With --detach the command then leaves once the program is ready.",
         operands: Operands::Id,
         flags: &[MAKE, &[DETACH, switch("keep", "do not delete the container when it ends"), NO_SUBREAPER]],
     },
@@ -176,7 +178,9 @@ pub const VERBS: &[Verb] = &[
         name: "start",
         about: "run the program of a created container",
         details: "Returns once the program runs and the poststart hooks have ended. Fails, with the reason, when the program cannot be \
-             executed: the container is stopped then. A hook that fails takes the container away.",
+             executed: the container is stopped then. A hook that fails takes the container away.\n\nWith \
+             NOTIFY_SOCKET, here and at create, returns once the program has said READY=1 at /run/notify/notify.sock, and systemd \
+             has heard of it and of the main process.",
         operands: Operands::Id,
         flags: &[],
     },

@@ -80,7 +80,11 @@ fn program_name(argv0: Option<&OsString>) -> &'static str {
 }
 
 fn find(name: &OsStr) -> Result<&'static Verb> {
-    name.to_str().and_then(verb).ok_or_else(|| Error::new("usage", format!("unknown command {name:?}")).hint("see onggi --help"))
+    name.to_str().and_then(verb).ok_or_else(|| {
+        // The second half in runc's words.
+        let cause = format!("unknown command {name:?}: No help topic for '{}'", name.display());
+        Error::new("usage", cause).hint("see onggi --help")
+    })
 }
 
 fn help(program_name: &'static str, of: Option<&OsString>) -> Result<Command> {

@@ -44,6 +44,11 @@ pub fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<u8> {
     });
     let mut ready = status_fd.transpose()?;
     fs::cloexec_from(3).step("close_range", || "close inherited descriptors at exec".into())?;
+    if entry.notify()?.is_some() {
+        return Err(
+            Error::new("checkpoint", "the container has the socket of a systemd unit").hint("make it without NOTIFY_SOCKET")
+        );
+    }
     let bundle = kept_bundle(&entry, &record)?;
     let plan = compile(&bundle, &record)?;
 
@@ -103,6 +108,7 @@ fn compile(bundle: &Bundle, record: &Record) -> Result<Plan> {
         // It is not made again: nothing of it is looked at.
         driver: crate::cgroup::Driver::Disabled,
         environment: Vec::new(),
+        notify: None,
     };
     plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)
 }

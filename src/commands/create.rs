@@ -10,10 +10,11 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Stage};
 use crate::host::Host;
 use crate::log;
+use crate::notify::{self, Proxy};
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
 use crate::seccomp::notify::{Listened, container_process_state};
-use crate::store::{Entry, Record, Store, init};
+use crate::store::{Entry, Record, Store, init, notify_directory};
 use crate::sys::{clone, fs, process};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,8 @@ pub struct Made {
     pub launched: Launched,
     /// The master of its terminal, in the foreground.
     pub master: Option<OwnedFd>,
+    /// What takes its readiness, with NOTIFY_SOCKET; not for `start`.
+    pub notify: Option<Proxy>,
     cgroup: Option<Cgroup>,
     unit: Option<Making>,
     pid_file: Option<PathBuf>,
@@ -125,6 +128,7 @@ impl Half {
         if args.no_pivot {
             host.find_bare_mounts()?;
         }
+        let address = notify::address().filter(|_| plan::notify::is_free(&bundle.spec));
         let request = Request {
             id: &args.id,
             bundle: &bundle.dir,
@@ -133,6 +137,7 @@ impl Half {
             no_new_keyring: args.no_new_keyring,
             preserve,
             driver: unit::driver(global.cgroup_manager),
+            notify: address.as_ref().map(|_| notify_directory(global.root.as_deref(), &args.id)).transpose()?,
             environment: if listen > 0 { vec![format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".into()] } else { Vec::new() },
         };
         let plan = plan::compile(&bundle.spec, &request, &host)?;
@@ -150,6 +155,14 @@ impl Half {
             make_cgroup(entry, setup, &mut self.cgroup)?;
             log::debug(|| format!("made the cgroup {}", setup.directory().display()));
         }
+        let notify = match &address {
+            Some(address) => {
+                let directory = entry.make_notify()?;
+                // `start` has its own.
+                if how.wait { None } else { Some(Proxy::open(directory.as_fd(), address)?) }
+            }
+            None => None,
+        };
         if how.wait {
             equipment.fifos = Some(entry.make_fifos()?);
         }
@@ -208,7 +221,7 @@ impl Half {
         match (self.entry.take(), self.launched.take()) {
             (Some(entry), Some(launched)) => {
                 let (cgroup, unit) = (self.cgroup.take(), self.unit.take());
-                Ok(Made { bundle, entry, launched, master, cgroup, unit, pid_file: args.pid_file.clone() })
+                Ok(Made { bundle, entry, launched, master, notify, cgroup, unit, pid_file: args.pid_file.clone() })
             }
             _ => Err(crate::store::unknown()),
         }

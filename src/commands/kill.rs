@@ -22,13 +22,14 @@ pub fn kill(global: &Global, args: KillArgs) -> Result<u8> {
     if args.all {
         return all(&record, cgroup()?.as_ref(), signal).map(|()| 0);
     }
-    let Some(init) = init else { return Err(Error::exact("container not running")) };
-    // Without a PID namespace of its own the others would outlive init.
+    // Without a PID namespace of its own the others outlive init.
     if let (libc::SIGKILL, false) = (signal, record.own_pid_namespace)
         && let Some(cgroup) = cgroup()?
+        && (init.is_some() || cgroup.populated()?)
     {
         return cgroup.kill().map(|()| 0);
     }
+    let Some(init) = init else { return Err(Error::exact("container not running")) };
     match pidfd::send_signal(init.as_fd(), signal) {
         Err(Errno::ESRCH) => Err(Error::exact("container not running")),
         other => other.step("pidfd_send_signal", || format!("signal process {}", record.pid)).map(|()| 0),

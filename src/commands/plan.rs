@@ -20,6 +20,7 @@ pub fn plan(global: &Global, bundle: Option<&Path>, json: bool) -> Result<u8> {
         preserve: 0,
         driver: unit::driver(global.cgroup_manager),
         environment: Vec::new(),
+        notify: None,
     };
     let plan = plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)?;
     for warning in &plan.warnings {

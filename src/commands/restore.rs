@@ -93,6 +93,7 @@ impl Half {
             preserve: 0,
             driver: unit::driver(global.cgroup_manager),
             environment: Vec::new(),
+            notify: None,
         };
         let plan = plan::compile(&bundle.spec, &request, &host)?;
         for warning in &plan.warnings {

@@ -4,7 +4,9 @@ use super::create::{self, How, Made};
 use super::delete;
 use crate::cli::{Global, RunArgs};
 use crate::error::{Context, Result};
-use crate::sandbox::supervise::{self, Terminal};
+use crate::log;
+use crate::notify::Proxy;
+use crate::sandbox::supervise::{self, Aside, Terminal};
 use crate::sandbox::words;
 use crate::store::Store;
 use std::os::fd::AsFd;
@@ -21,7 +23,14 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let mut made = create::make(global, &args.create, how, "run")?;
     made.commit()?;
     started(&made)?;
-    let Some(signals) = signals else { return Ok(0) };
+    let notify = made.notify.take();
+    let Some(signals) = signals else {
+        if let Some(notify) = notify {
+            made.entry.unlock()?;
+            notify.wait(made.launched.pid.unsigned_abs(), made.launched.pidfd.as_fd());
+        }
+        return Ok(0);
+    };
 
     made.entry.unlock()?;
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
@@ -29,7 +38,14 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let terminal =
         made.master.take().map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
     let pidfd = made.launched.pidfd.try_clone().step("fcntl", || "keep the container's init".into())?;
-    let ended = supervise::supervise(made.launched.pid, pidfd, &signals, terminal, reaper);
+    // The unit's main process is this one: its end is the container's, with the status, and nothing left.
+    let mut ready = || {
+        if let Some(Err(e)) = notify.as_ref().map(|notify| notify.hand_on(std::process::id())) {
+            log::warn(&e.to_string());
+        }
+    };
+    let aside = notify.as_ref().and_then(Proxy::said).map(|fd| Aside { fd, act: &mut ready });
+    let ended = supervise::supervise_beside(made.launched.pid, pidfd, &signals, terminal, reaper, aside);
     if args.keep {
         return ended;
     }

@@ -6,6 +6,7 @@ use crate::cli::Global;
 use crate::config::{Bundle, Spec};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{Laid, Stage};
+use crate::notify::{self, Proxy};
 use crate::sandbox::report::{Detail, Report, SIZE};
 use crate::sandbox::words;
 use crate::store::{Entry, RESULT, Record, Store, unknown};
@@ -28,6 +29,11 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
     };
     // Opened before init is told to go on: nothing that it says is lost.
     let result = entry.open_fifo(RESULT, false).step("openat", || "open the result FIFO".into())?;
+    // Before as well, so that nothing of the program's is lost. A container that was made without the variable has no socket.
+    let notify = match (notify::address(), entry.notify()?) {
+        (Some(address), Some(directory)) => Some(Proxy::open(directory.as_fd(), &address)?),
+        _ => None,
+    };
     let kept = if record.poststart { Some(kept_bundle(&entry, &record)?) } else { None };
     fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
     let started = match listen(result.as_fd(), init.as_fd())? {
@@ -47,6 +53,10 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
             Err(e)
         }
         other => {
+            if let (Some(notify), Ok(())) = (&notify, &other) {
+                entry.unlock()?;
+                notify.wait(record.pid.unsigned_abs(), init.as_fd());
+            }
             // The process ends, and the kernel closes what is open in one go.
             std::mem::forget((entry, init, go, result));
             other.map(|()| 0)

@@ -4,6 +4,7 @@ use super::annotations;
 use super::labels;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
+use super::notify;
 use super::process::{self, Groups};
 use super::{Action, ChildHook, Open, Pause, Plan, Slot, Step, What, c_string, rootfs};
 use crate::cgroup::{Driver, Setup};
@@ -15,7 +16,7 @@ use crate::rdt;
 use crate::sys::clone::flags;
 use crate::sys::spawn::StringList;
 use std::ffi::CString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a command asks for, beside `config.json`.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Request<'a> {
     pub driver: Driver,
     /// Entries for the program's environment (LISTEN_FDS).
     pub environment: Vec<String>,
+    /// The directory of the container's notify socket, with NOTIFY_SOCKET.
+    pub notify: Option<PathBuf>,
 }
 
 /// Compiles a plan. Pure.
@@ -79,9 +82,12 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     steps.extend(proc);
     kernel_early(program, host, &namespaces, &mut steps)?;
 
-    let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces };
+    let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces, notifies: request.notify.is_some() };
     rootfs::hold(&context, &mut steps)?;
     let mut read_only = mounts::plan(&context, &mut opens, &mut steps)?;
+    if let Some(directory) = &request.notify {
+        notify::mount(directory, &mut opens, &mut steps)?;
+    }
     rootfs::dev(&context, &mut opens, &mut steps)?;
     let output = hooks_output(spec, &mut opens)?;
     hooks_before_pivot(spec, request, output, &mut steps)?;
@@ -111,7 +117,9 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let rdt =
         spec.linux.intel_rdt.as_ref().map(|asked| rdt::Setup::plan(asked, request.id, host.resctrl.as_deref())).transpose()?;
     let few_files = few_files(host, opens.len());
-    let (preserve, environment) = (request.preserve, &request.environment[..]);
+    let mut environment = request.environment.clone();
+    environment.extend(request.notify.as_ref().map(|_| notify::VARIABLE.to_owned()));
+    let (preserve, environment) = (request.preserve, &environment[..]);
     let given = Given { host, namespaces: &namespaces, preserve, environment, filter: None, few_files };
     let (envp, argv) = last(spec, request, given, output, program, &mut steps, &mut warnings)?;
 

@@ -62,12 +62,16 @@ pub fn complete(mut process: Process, spec: &Spec) -> Process {
     process
 }
 
-/// `exec --cap`: into the bounding, effective and permitted sets. Never inheritable, which would hand them to any file
-/// with inheritable capabilities (CVE-2022-29162).
+/// `exec --cap`: into the bounding, effective and permitted sets, and into the ambient one where the container's inheritable
+/// set has it already, as in runc 1.3: another user than root keeps it then. Never inheritable, which would hand them to any
+/// file with inheritable capabilities (CVE-2022-29162).
 pub fn add_capabilities(process: &mut Process, names: &[String]) {
     // Without sets of its own the process keeps all that there are.
     let Some(sets) = &mut process.capabilities else { return };
-    let Capabilities { bounding, effective, permitted, .. } = sets;
+    let Capabilities { bounding, effective, permitted, inheritable, ambient } = sets;
+    let bits = |list: &[String]| values::capabilities(list).bits;
+    let inherited = bits(inheritable);
+    ambient.extend(names.iter().filter(|name| bits(std::slice::from_ref(name)) & inherited != 0).cloned());
     for set in [bounding, effective, permitted] {
         set.extend_from_slice(names);
     }
@@ -246,6 +250,7 @@ mod tests {
         add_capabilities(&mut process, &["CAP_CHOWN".into()]);
         let sets = process.capabilities.as_ref().unwrap();
         assert_eq!((sets.bounding.len(), sets.effective.len(), sets.inheritable.len()), (2, 1, 0));
+        assert!(sets.ambient.is_empty(), "{sets:?}");
         let own = complete(Process { oom_score_adj: Some(0), rlimits: Vec::new(), ..program() }, &spec);
         assert_eq!(own.oom_score_adj, Some(0));
     }

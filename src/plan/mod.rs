@@ -14,6 +14,7 @@ pub mod exec;
 pub mod labels;
 pub mod mounts;
 pub mod namespaces;
+pub mod notify;
 pub mod outside;
 pub mod process;
 pub mod rootfs;

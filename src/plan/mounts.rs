@@ -44,6 +44,8 @@ pub struct Context<'a> {
     pub host: &'a Host,
     /// Namespaces, planned before.
     pub namespaces: &'a Namespaces,
+    /// The notify socket is mounted after all others.
+    pub notifies: bool,
 }
 
 /// Appends a step for each of `mounts`. Returns those for when everything has been made: they make read-only what had to be
@@ -125,7 +127,8 @@ impl Entry<'_> {
         let hidden = after().any(|target| target == self.target || is_below(self.target, &target));
         let devices = spec.linux.devices.iter().map(|device| clean(&device.path));
         let cwd = spec.process.iter().map(|process| clean(&process.cwd));
-        let mut made = after().chain(devices).chain(cwd).chain(["/dev/null".to_owned()]);
+        let notify = self.context.notifies.then(|| super::notify::TARGET.to_owned());
+        let mut made = after().chain(devices).chain(cwd).chain(["/dev/null".to_owned()]).chain(notify);
         matches!(self.kind, "tmpfs" | "ramfs") && !hidden && made.any(|path| is_below(&path, self.target))
     }
 

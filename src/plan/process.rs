@@ -101,11 +101,12 @@ pub fn names(set: u64) -> String {
     list.join(", ")
 }
 
-/// The environment, without doubled names; the second value is the entry that waits for the home directory.
+/// The environment, without doubled names, in which what is `extra` counts; the second value is the entry that waits for the home directory.
 pub fn environment(process: &Process, extra: &[String]) -> Result<(Vec<CString>, Option<usize>)> {
     let kept = values::environment(&process.env).map_err(|e| e.under("/process/env"))?;
     let mut env = Vec::with_capacity(kept.len() + extra.len() + 1);
-    for entry in kept {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    for entry in kept.into_iter().filter(|entry| !extra.iter().any(|e| name(e) == name(entry))) {
         env.push(c_string(entry, "/process/env")?);
     }
     let has_home = env.iter().any(|e| e.to_bytes().starts_with(b"HOME=") && e.to_bytes().len() > 5);

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use super::relay::Terminal;
 
@@ -58,8 +58,28 @@ pub fn block_signals() -> Result<Signals> {
 /// After the end of `init` everything that it wrote is still copied, however slow the reader; SIGINT, SIGTERM, SIGHUP or
 /// SIGQUIT ends that.
 pub fn supervise(pid: i32, init: OwnedFd, signals: &Signals, terminal: Option<Terminal>, reaper: bool) -> Result<u8> {
+    supervise_beside(pid, init, signals, terminal, reaper, None)
+}
+
+/// Something else to look after in the meantime.
+pub struct Aside<'a> {
+    /// Readable when there is something to do.
+    pub fd: BorrowedFd<'a>,
+    /// Does it, without waiting.
+    pub act: &'a mut dyn FnMut(),
+}
+
+/// The same, with something else to look after.
+pub fn supervise_beside<'a>(
+    pid: i32,
+    init: OwnedFd,
+    signals: &'a Signals,
+    terminal: Option<Terminal<'a>>,
+    reaper: bool,
+    aside: Option<Aside<'a>>,
+) -> Result<u8> {
     let relay = terminal.map(Relay::start).transpose()?;
-    let mut loop_ = Loop { pid, init, signals, relay, reaper, exit: None, trouble: None, stop: false };
+    let mut loop_ = Loop { pid, init, signals, relay, reaper, aside, exit: None, trouble: None, stop: false };
     loop {
         // Whatever is left of the relay is dropped with the loop, so that the terminal is restored on every way out.
         if let Some(exit) = loop_.turn()? {
@@ -77,6 +97,7 @@ struct Loop<'a> {
     signals: &'a Signals,
     relay: Option<Relay<'a>>,
     reaper: bool,
+    aside: Option<Aside<'a>>,
     exit: Option<Exit>,
     /// What went wrong without being a reason to leave a running container alone; told at the end.
     trouble: Option<Error>,
@@ -103,6 +124,8 @@ impl Loop<'_> {
             relay.interests(&mut fds);
             timeout = relay.timeout(self.exit.is_some());
         }
+        let relay_to = fds.len();
+        fds.extend(self.aside.as_ref().map(|aside| PollFd::new(aside.fd, PollFlags::POLLIN)));
         let ready = match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => return Ok(None),
             other => other.step("poll", || "wait for the container".into())?,
@@ -110,7 +133,12 @@ impl Loop<'_> {
         let events: Vec<_> = fds.iter().map(|fd| fd.revents().unwrap_or(PollFlags::empty())).collect();
         drop(fds);
         if let Some(relay) = &mut self.relay {
-            relay.serve(ready == 0, self.exit.is_some(), events.get(relay_from..).unwrap_or_default())?;
+            relay.serve(ready == 0, self.exit.is_some(), events.get(relay_from..relay_to).unwrap_or_default())?;
+        }
+        if let Some(aside) = &mut self.aside
+            && events.get(relay_to).is_some_and(|events| !events.is_empty())
+        {
+            (aside.act)();
         }
         if events.first().is_some_and(|events| !events.is_empty()) {
             self.take_signals()?;

@@ -56,7 +56,7 @@ fn text_has_the_shape_of_logrus() {
     let text = fs::read_to_string(&log).unwrap();
     let (time, rest) = text.strip_prefix("time=\"").unwrap().split_once('"').unwrap();
     assert!(time_is_rfc3339(time));
-    assert_eq!(rest, " level=error msg=\"usage: unknown command \\\"nope\\\" (see onggi --help)\"\n");
+    assert_eq!(rest, " level=error msg=\"usage: unknown command \\\"nope\\\": No help topic for 'nope' (see onggi --help)\"\n");
 }
 
 #[test]

@@ -36,7 +36,8 @@ fn the_probes_for_checkpoint_and_restore() {
 #[test]
 fn wrong_arguments_fail_with_one_line() {
     for (line, words) in [
-        ("nope", "unknown command \"nope\""),
+        ("nope", "unknown command \"nope\": No help topic for 'nope'"),
+        ("nope -h", "No help topic for 'nope'"),
         ("--nope state a", "unknown flag --nope"),
         ("state", "required"),
         ("state a b", "unexpected argument 'b'"),

@@ -89,6 +89,7 @@ fn usual_request() -> Request<'static> {
         preserve: 0,
         driver: Driver::Cgroupfs,
         environment: Vec::new(),
+        notify: None,
     }
 }
 
