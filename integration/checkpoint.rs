@@ -8,9 +8,10 @@ use crate::case;
 use crate::case::{Case, name_of_runtime};
 use crate::hostdelta::Snapshot;
 use crate::{stage, systemd};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, PipeReader};
+use std::io::{BufRead, BufReader, ErrorKind, PipeReader, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
@@ -71,16 +72,20 @@ fn count(pid: i32) -> u64 {
     fs::read_to_string(format!("/proc/{pid}/root/dev/shm/count")).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
 
-/// A command with a pipe for its standard output; the lines that come out.
+/// A command with pipes for its output, as engines give them; the lines that come out.
 fn piped(bundle: &Bundle, args: &[&str]) -> (Output, BufReader<PipeReader>) {
     let (reader, writer) = std::io::pipe().expect("make a pipe");
-    let errors = bundle.home.join("errors");
+    let (mut errors, its_errors) = std::io::pipe().expect("make a pipe");
     let mut command = bundle.command(args);
-    command.stdout(writer).stderr(File::create(&errors).expect("make a file"));
+    command.stdout(writer).stderr(its_errors);
     let mut child = command.spawn().expect("start the runtime");
     drop(command);
     let status = within(&mut child, limit()).expect("an end");
-    let stderr = fs::read_to_string(errors).expect("read the errors");
+    // The container has the other end, too.
+    fcntl(&errors, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("set a flag");
+    let mut stderr = String::new();
+    let end = errors.read_to_string(&mut stderr);
+    assert!(end.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::WouldBlock), "{end:?}");
     (Output { status, stdout: String::new(), stderr }, BufReader::new(reader))
 }
 
