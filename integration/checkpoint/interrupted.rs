@@ -11,14 +11,12 @@ use std::fs::{self, File};
 use std::process::Child;
 use std::time::Duration;
 
-const THEIRS: &str = "what they leave is theirs";
-
 pub fn cases() -> Vec<Case> {
     vec![
-        case!(a_killed_checkpoint_leaves_nothing).ours(THEIRS),
-        case!(a_killed_restore_leaves_nothing).ours(THEIRS),
-        case!(a_checkpoint_without_its_criu_leaves_a_container).ours(THEIRS),
-        case!(a_restore_without_its_criu_leaves_nothing).ours(THEIRS),
+        case!(a_killed_checkpoint_leaves_nothing).except("runc", "at one moment CRIU and init wait for each other"),
+        case!(a_killed_restore_leaves_nothing).except("runc", "leaves a mount"),
+        case!(a_checkpoint_without_its_criu_leaves_a_container).except("runc", "says two things"),
+        case!(a_restore_without_its_criu_leaves_nothing),
     ]
 }
 
@@ -100,13 +98,20 @@ fn without_criu_after(bundle: &Bundle, words: &[String], after: Duration) -> Ber
 
 /// The oldest one: what CRIU restores is a child of the runtime, too, and called the same at first.
 fn criu_of(runtime: &Child) -> Option<Pid> {
-    let id = runtime.id();
-    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+    let tasks = fs::read_dir(format!("/proc/{}/task", runtime.id())).ok()?;
+    let children: Vec<String> =
+        tasks.flatten().filter_map(|task| fs::read_to_string(task.path().join("children")).ok()).collect();
     let is_criu = |pid: &i32| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|&b| b == 0).any(|word| word == b"swrk")
     };
-    children.split_whitespace().filter_map(|pid| pid.parse().ok()).filter(is_criu).min().map(Pid::from_raw)
+    children
+        .iter()
+        .flat_map(|list| list.split_whitespace())
+        .filter_map(|pid| pid.parse().ok())
+        .filter(is_criu)
+        .min()
+        .map(Pid::from_raw)
 }
 
 /// The container is what it is then, but can be deleted.
