@@ -7,6 +7,7 @@
 //!
 //! The lock of a container is flock(2) on its directory: it dies with its holder and leaves no file.
 
+mod companion;
 pub mod init;
 mod record;
 

@@ -134,6 +134,27 @@ fn life() -> Vec<Case> {
                 .prints("core-1.img")
         })
         .needs(Need::Checkpoint),
+        case("checkpoint_restore", "a counting program goes on counting in a container made of a checkpoint", |here| {
+            // What it is known by is made once, at its start.
+            here.sh("file() { ctr task exec --exec-id e$RANDOM $1 cat /dev/shm/$2; }
+                beyond() { [ \"$(file $1 count)\" -gt $2 ]; }
+                task $NAME -d --null-io -- sh -c 'cat /proc/sys/kernel/random/uuid >/dev/shm/start; i=0; while :; do i=$((i+1)); echo $i >/dev/shm/new; mv /dev/shm/new /dev/shm/count; sleep 0.05; done'
+                eventually beyond $NAME 5
+                started=$(file $NAME start) counted=$(file $NAME count)
+                ctr container checkpoint --rw --image --task $NAME localhost/$NAME:1
+                ctr task rm -f $NAME
+                ctr container rm $NAME
+                ctr container restore --rw --live $NAME-2 localhost/$NAME:1 </dev/null >$DIR/restored 2>&1 &
+                eventually beyond $NAME-2 $counted
+                [ $started = $(file $NAME-2 start) ]
+                eventually beyond $NAME-2 $(($(file $NAME-2 count) + 5))
+                ctr task rm -f $NAME-2
+                wait
+                ctr container rm $NAME-2
+                ctr image rm localhost/$NAME:1")
+                .ok()
+        })
+        .needs(Need::Checkpoint),
     ]
 }
 

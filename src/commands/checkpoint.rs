@@ -78,6 +78,7 @@ pub fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<u8> {
         name_namespaces(&mut options, &plan, record.pid)?;
         name_streams(&mut options, &dirs, record.pid, &mounts)?;
     }
+    entry.name_criu(session.pid())?;
     let saved = session.work(kind, &options, &dirs.log, &mut |answer: &Answer, _| match (answer.script.as_str(), ready.take()) {
         ("status-ready", Some(fd)) => fs::write_all(fd.as_fd(), &[0]).step("write", || "say that the pages are ready".into()),
         (_, fd) => {
@@ -85,6 +86,7 @@ pub fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<u8> {
             Ok(())
         }
     });
+    entry.release_criu()?;
     if let Err(e) = saved {
         // CRIU thaws what it froze, unless it was killed.
         thaw(&record, status)?;

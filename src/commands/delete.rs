@@ -12,7 +12,11 @@ use crate::error::{Error, Result};
 use crate::store::{Entry, Record, Store, unknown};
 use crate::sys::pidfd;
 use nix::errno::Errno;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// How long it takes a process to die if nothing holds it.
+const SOON: Duration = Duration::from_millis(200);
 
 /// `delete`.
 pub fn delete(global: &Global, args: DeleteArgs) -> Result<u8> {
@@ -46,7 +50,7 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
             return Err(Error::exact(format!("cannot delete container {} that is not stopped: {status}", entry.id())));
         }
         if let Some(init) = init {
-            end(init.as_fd(), record)?;
+            end(&entry, init.as_fd(), record)?;
         }
     }
     remove_cgroup(&entry, record.as_ref(), force)?;
@@ -67,14 +71,24 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
 }
 
 /// Kills init and waits until it is gone. A zombie counts as gone: reaping it is its parent's.
-fn end(init: std::os::fd::BorrowedFd<'_>, record: &Record) -> Result<()> {
+fn end(entry: &Entry, init: BorrowedFd<'_>, record: &Record) -> Result<()> {
     match pidfd::send_signal(init, libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(e) => return Err(Error::sys(format!("kill process {}", record.pid), "pidfd_send_signal", e.into())),
     }
     // In a frozen cgroup it dies all the same (cgroup v2), and cgroup.kill follows.
-    let limit = i32::try_from(EMPTY.as_millis()).ok();
-    match pidfd::poll_exit(init, limit) {
+    let ends = |limit: Duration| pidfd::poll_exit(init, i32::try_from(limit.as_millis()).ok());
+    let ended = match ends(SOON) {
+        Ok(false) => {
+            // The CRIU of a checkpoint that was killed traces them all and waits for init; that waits for what it traces.
+            if let Some(criu) = entry.criu()? {
+                let _gone = pidfd::send_signal(criu.as_fd(), libc::SIGKILL);
+            }
+            ends(EMPTY)
+        }
+        other => other,
+    };
+    match ended {
         Ok(true) | Err(Errno::EINTR) => Ok(()),
         Ok(false) => Err(Error::new(format!("kill process {}", record.pid), format!("it does not end within {EMPTY:?}"))),
         Err(e) => Err(Error::sys(format!("wait for process {}", record.pid), "poll", e.into())),

@@ -1,0 +1,70 @@
+//! The CRIU that is at work on a container, named in its directory: a runtime that is killed leaves it behind.
+
+use super::{Entry, Record, init};
+use crate::error::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
+use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
+use std::os::fd::OwnedFd;
+
+const CRIU: &str = "criu";
+
+impl Entry {
+    /// Names a process that runs now, in one line of text: a link cannot be half written.
+    pub fn name_criu(&self, pid: i32) -> Result<()> {
+        // It has gone already: then nobody needs to know it.
+        let Some((start, _)) = init::start_time(pid)? else { return Ok(()) };
+        self.release_criu()?;
+        let text = format!("{pid} {start} {}", init::boot_id()?);
+        symlinkat(text.as_str(), &self.dir, CRIU).step("symlinkat", || self.step("make the link", CRIU))
+    }
+
+    /// The named process, if it still runs.
+    pub fn criu(&self) -> Result<Option<OwnedFd>> {
+        let text = match readlinkat(&self.dir, CRIU) {
+            Ok(text) => text.to_string_lossy().into_owned(),
+            Err(Errno::ENOENT | Errno::EINVAL) => return Ok(None),
+            Err(e) => return Err(Error::sys(self.step("read the link", CRIU), "readlinkat", e.into())),
+        };
+        let mut words = text.split(' ');
+        let mut process = Record::new(self.id());
+        let numbers = (words.next().and_then(|w| w.parse().ok()), words.next().and_then(|w| w.parse().ok()));
+        // What somebody else put there names no process of ours.
+        let (Some(pid), Some(start), Some(boot)) = (numbers.0, numbers.1, words.next()) else { return Ok(None) };
+        (process.pid, process.start_time, process.boot_id) = (pid, start, boot.into());
+        process.init()
+    }
+
+    /// It has ended.
+    pub fn release_criu(&self) -> Result<()> {
+        match unlinkat(&self.dir, CRIU, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(e) => Err(Error::sys(self.step("remove the link", CRIU), "unlinkat", e.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Store;
+    use std::process::Command;
+
+    #[test]
+    fn it_is_known_as_long_as_it_runs() {
+        let top = tempfile::tempdir().unwrap();
+        let entry = Store::open_or_make(Some(&top.path().join("state"))).unwrap().create("c").unwrap();
+        assert!(entry.criu().unwrap().is_none());
+        let mut child = Command::new("sleep").arg("100").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        entry.name_criu(pid).unwrap();
+        entry.name_criu(pid).unwrap();
+        assert!(entry.criu().unwrap().is_some());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(entry.criu().unwrap().is_none());
+        entry.release_criu().unwrap();
+        entry.release_criu().unwrap();
+        std::os::unix::fs::symlink("1 2", entry.path().join("criu")).unwrap();
+        assert!(entry.criu().unwrap().is_none());
+    }
+}
