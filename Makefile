@@ -96,7 +96,8 @@ run: release
 # The tests that need root are no targets of a plain cargo command, and are named.
 lint: test-tools
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --all-targets $(ROOT_TESTS) $(ENGINES) --test bench --locked -- -D warnings
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy $(ROOT_TESTS) $(ENGINES) --test bench --locked -- -D warnings
 
 check:
 	$(MAKE) lint

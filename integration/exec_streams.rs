@@ -44,10 +44,10 @@ fn no_descriptor_of_the_runtime_is_open() {
     let container = bundle.detach();
     assert_eq!(numbers(&ok(&container, &[], &["ls", "/proc/self/fd"])), [0, 1, 2]);
     // What the caller left open without close-on-exec is not for the container either.
-    let line = format!("exec 7</; exec \"$@\"");
+    let line = "exec 7</; exec \"$@\"";
     let shown = bundle.command(["exec", &bundle.id, "ls", "/proc/self/fd"]);
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", &line, "sh"]).arg(shown.get_program()).args(shown.get_args());
+    command.args(["-c", line, "sh"]).arg(shown.get_program()).args(shown.get_args());
     assert_eq!(numbers(&bundle.finish(command).stdout), [0, 1, 2]);
 }
 

@@ -264,13 +264,12 @@ fn without_the_variable_nothing_is_there() {
     // Only `start` has it: there is no socket to wait at.
     let bundle = Bundle::new().args(["sleep", "1000"]);
     let manager = Manager::of(&bundle);
-    let container = bundle.create();
+    let _container = bundle.create();
     if crate::case::name_of_runtime() == "onggi" {
         let output = bundle.finish(manager.command(&bundle, &["start", &bundle.id]));
         assert!(output.status == 0 && output.stderr.is_empty(), "{output:?}");
         assert!(!bundle.root().join(&bundle.id).join("notify").exists());
     }
-    drop(container);
 }
 
 fn a_mount_of_the_engine_s_is_left_alone() {

@@ -132,8 +132,11 @@ fn edit_state(bundle: &Bundle, edit: impl FnOnce(&mut Value)) {
     fs::write(state_file(bundle), sealed(&value.to_string())).expect("write the state");
 }
 
+/// Does something to a state file.
+type Damage = fn(&Path);
+
 /// F-07: the shapes in which a state file can be found.
-const SHAPES: [(&str, fn(&Path)); 8] = [
+const SHAPES: [(&str, Damage); 8] = [
     ("empty", |path| fs::write(path, "").expect("write")),
     ("half", |path| {
         let text = fs::read(path).expect("read");

@@ -130,6 +130,13 @@ pub fn copy_size(candidates: &[BorrowedFd], master: BorrowedFd) -> Result<bool> 
     Ok(true)
 }
 
+/// Sets up the terminal of a program in the foreground, before it runs: the size is that of the caller's, if that has one.
+pub fn set_up(master: BorrowedFd) -> Result<()> {
+    tty::clear_onlcr(master).step("ioctl", || "set up the container's terminal".into())?;
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    copy_size(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], master).map(drop)
+}
+
 /// Sets or clears O_NONBLOCK on an open file description.
 pub fn set_nonblocking(fd: BorrowedFd, on: bool) -> nix::Result<()> {
     let mut flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);

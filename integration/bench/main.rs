@@ -59,7 +59,7 @@ fn main() {
     let mut samples = Samples::default();
     let mut notes = Vec::new();
     let plain = Bundle::plain(&mut options.runtimes, &mut notes);
-    let docker = Bundle::docker(&options.runtimes, &mut notes);
+    let docker = Bundle::docker(&options.runtimes, &notes);
     for (bundle, name) in [(&plain, ""), (&docker, " (Docker's bundle)")] {
         alone(&options, bundle, name, &mut samples);
     }

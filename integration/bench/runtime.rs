@@ -208,7 +208,7 @@ impl Bundle {
     }
 
     /// A container as Docker asks for it, with its seccomp profile. The floor has none of that.
-    pub fn docker(runtimes: &[Runtime], notes: &mut Vec<String>) -> Self {
+    pub fn docker(runtimes: &[Runtime], notes: &[String]) -> Self {
         let captured = include_str!("../../tests/data/bundles/docker-01-sh-c-echo-hi-exit-7.json");
         let mut config: Value = serde_json::from_str(captured).expect("parse the captured config.json");
         config["ociVersion"] = json!("1.0.2");

@@ -41,7 +41,7 @@ fn rule_2_1_the_log_is_shared_and_appended_to() {
     let path = log.display().to_string();
     let start = |n: usize| {
         let id = format!("absent-{n}");
-        let words = ["--log", &path, "--log-format", "json", if n % 2 == 0 { "state" } else { "delete" }, &id];
+        let words = ["--log", &path, "--log-format", "json", if n.is_multiple_of(2) { "state" } else { "delete" }, &id];
         bundle.command(words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start a command")
     };
     for mut child in (0..20).map(start).collect::<Vec<_>>() {

@@ -73,10 +73,10 @@ fn rule_2_5_state_is_decoded_from_stdout_alone() {
         match status {
             "running" => drop(container.start()),
             "paused" => container.ok("pause", &[]),
-            "stopped" => drop({
+            "stopped" => {
                 container.ok("resume", &[]);
                 container.kill("KILL").wait();
-            }),
+            }
             _ => {}
         }
         eventually(status, || container.status() == status);

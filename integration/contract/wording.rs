@@ -141,11 +141,10 @@ fn wording_busy_cgroup() {
 /// The docker CLI and CRI-O compare without folding case.
 fn wording_of_errno_is_lower_case() {
     let bundle = sleeper();
-    let container = bundle.detach();
+    let _container = bundle.detach();
     for (flags, text) in [(["--process", "/absent"], "no such file or directory"), (["--process", "/"], "is a directory")] {
         let output = bundle.call(["exec"].iter().chain(&flags).chain(&[bundle.id.as_str()]));
         refused(&output, text);
         assert!(!output.error().contains("os error"), "{output:?}");
     }
-    drop(container);
 }

@@ -212,7 +212,7 @@ impl Half {
         let init = launched.pidfd.as_fd();
         let master = master_socket.map(|s| console::receive_master(s.as_fd(), init, 10_000)).transpose()?;
         if let Some(master) = &master {
-            crate::sys::tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the container's terminal".into())?;
+            console::set_up(master.as_fd())?;
         }
         let receiver = bundle.spec.annotations.get(PIDFD_RECEIVER).map(PathBuf::from);
         for path in args.pidfd_socket.iter().chain(&receiver) {

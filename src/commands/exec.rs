@@ -17,7 +17,7 @@ use crate::plan::{self, ExecRequest, Pause};
 use crate::sandbox::supervise::{self, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
-use crate::sys::{clone, fs, tty};
+use crate::sys::{clone, fs};
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -122,9 +122,7 @@ fn settle(
     // Sent before that pause: the terminal is as it should be when the program first looks.
     let master = master.map(|s| console::receive_master(s.as_fd(), pidfd, 10_000)).transpose()?;
     if let Some(master) = &master {
-        tty::clear_onlcr(master.as_fd()).step("ioctl", || "set up the terminal".into())?;
-        let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-        console::copy_size(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], master.as_fd())?;
+        console::set_up(master.as_fd())?;
     }
     launched.go_on()?;
     launched.executed()?;
