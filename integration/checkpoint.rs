@@ -1,6 +1,7 @@
 //! checkpoint and restore, with the CRIU that the machine has.
 
 mod interrupted;
+mod mounts;
 mod refused;
 
 use crate::bundle::{Bundle, Container, Output, eventually, limit, within};
@@ -13,7 +14,6 @@ use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, PipeReader, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -32,8 +32,6 @@ pub fn cases() -> Vec<Case> {
         case!(memory_saved_ahead_is_the_parent).vm("soft-dirty bits of pages"),
         case!(a_terminal_is_handed_out_again),
         case!(connections_inside_go_on).vm("a kernel older than 6.17: CRIU 4.1 cannot save TCP sockets of later ones"),
-        case!(mounts_come_back_as_they_were).except("runc", "the root comes back writable"),
-        case!(exchanged_mount_points_open_nothing).except("runc", "CVE-2026-119101"),
         case!(namespaces_of_others_are_joined_again),
         case!(hooks_run_and_one_that_fails_takes_it_away)
             .except("runc", "tells them that it is stopped, and has none at poststart"),
@@ -46,7 +44,7 @@ pub fn cases() -> Vec<Case> {
         None => case.both().except("crun", "Debian's has no CRIU"),
         Some(reason) => case.except(&name_of_runtime(), reason),
     };
-    [own, refused::cases(), interrupted::cases()].into_iter().flatten().map(able).collect()
+    [own, mounts::cases(), refused::cases(), interrupted::cases()].into_iter().flatten().map(able).collect()
 }
 
 /// Why CRIU does not work here: it is made for kernels that were known when it was.
@@ -323,74 +321,6 @@ fn connections_inside_go_on() {
     checkpoint(&bundle, &["--tcp-established"]);
     let (container, _lines) = restored(&bundle, &["--tcp-established"]);
     eventually("it counts on", || count(container.pid) > saved + 6);
-}
-
-fn mounts_come_back_as_they_were() {
-    let bundle = counting().set("/root/readonly", true);
-    let (data, file) = (bundle.home.join("data"), bundle.home.join("file"));
-    fs::create_dir(&data).expect("make a directory");
-    fs::write(data.join("x"), "of the host").expect("write a file");
-    fs::write(&file, "a file").expect("write a file");
-    let (data, file) = (data.display().to_string(), file.display().to_string());
-    symlink("/var", bundle.rootfs().join("by-a-link")).expect("make a link");
-    let bundle = bundle
-        .mount("/data", "bind", &data, &["bind", "ro", "nosuid"])
-        .mount("/by-a-link/deep/rw", "bind", &data, &["rbind", "noexec"])
-        .mount("/etc/file", "bind", &file, &["bind", "ro"])
-        .mount("/data2", "tmpfs", "tmpfs", &["size=1m"]);
-    let (container, _lines) = started(&bundle);
-    let table = |pid: i32| -> Vec<String> {
-        let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("read the mounts");
-        let place = |line: &str| line.split(' ').skip(4).take(2).collect::<Vec<_>>().join(" ");
-        let mut all: Vec<String> = text.lines().map(place).collect();
-        all.sort();
-        all
-    };
-    let mounts = table(container.pid);
-    checkpoint(&bundle, &[]);
-    // As an engine does that unpacks the root file system anew.
-    for place in ["etc/file", "data", "data2", "var/deep/rw", "var/deep"] {
-        let path = bundle.rootfs().join(place);
-        if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.expect("remove a mount point");
-    }
-    let (container, _lines) = restored(&bundle, &[]);
-    assert_eq!(table(container.pid), mounts);
-    let script = "cat /data/x /etc/file /var/deep/rw/x; touch /var/deep/rw/y && for f in /data/z /etc/file /z; do touch $f; done";
-    let output = container.call("exec", &["sh", "-c", script]);
-    assert!(output.stdout.starts_with("of the hosta fileof the host"), "{output:?}");
-    assert_eq!(output.stderr.matches("Read-only file system").count(), 3, "{output:?}");
-}
-
-/// SEC-17: the container exchanges the links that its mount points were found by.
-fn exchanged_mount_points_open_nothing() {
-    let bundle = Bundle::new().capabilities(&["CAP_DAC_OVERRIDE"]);
-    let (secret, own) = (bundle.home.join("secret"), bundle.home.join("own"));
-    for dir in [&secret, &own] {
-        fs::create_dir(dir).expect("make a directory");
-    }
-    for name in ["one", "two"] {
-        symlink(format!("/mnt-{name}"), bundle.rootfs().join(name)).expect("make a link");
-    }
-    let bundle = bundle
-        .mount("/one", "bind", &secret.display().to_string(), &["bind", "ro"])
-        .mount("/two", "bind", &own.display().to_string(), &["bind"])
-        .sh(&format!("rm /one /two; ln -s /mnt-two /one; ln -s /mnt-one /two; {COUNT}"));
-    let before = Snapshot::of(&bundle);
-    let (container, _lines) = started(&bundle);
-    let output = bundle.call(words("checkpoint", &bundle, &["--leave-running"]));
-    container.ok("delete", &["--force"]);
-    if output.status != 0 {
-        return;
-    }
-    let output = bundle.call(restore_words(&bundle, &[]));
-    if output.status == 0 {
-        let script = "touch /one/x /two/x /mnt-one/x /mnt-two/x";
-        bundle.call(["exec", &bundle.id, "sh", "-c", script]);
-        assert!(!secret.join("x").exists(), "the read-only source is writable");
-    } else {
-        assert!(output.stderr.contains("/mounts/"), "{output:?}");
-        before.assert_unchanged();
-    }
 }
 
 fn namespaces_of_others_are_joined_again() {

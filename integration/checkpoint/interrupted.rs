@@ -84,10 +84,18 @@ struct Bereft {
     status: i32,
 }
 
+/// Kills the CRIU of a command so long after it is there.
 fn without_criu_after(bundle: &Bundle, words: &[String], after: Duration) -> Bereft {
-    let (mut child, ended) = begin(bundle, words, after);
-    let criu = criu_of(&child);
-    if let Some(criu) = criu {
+    let (mut child, mut ended) = begin(bundle, words, Duration::ZERO);
+    let mut criu = None;
+    while criu.is_none() && !ended {
+        criu = criu_of(&child);
+        ended = child.try_wait().expect("look at the runtime").is_some();
+    }
+    std::thread::sleep(after);
+    ended |= child.try_wait().expect("look at the runtime").is_some();
+    // Its number is its own as long as its parent is there.
+    if let Some(criu) = criu.filter(|_| !ended) {
         let _ = kill(criu, Signal::SIGKILL);
     }
     let status = within(&mut child, limit()).unwrap_or_else(|| panic!("after {after:?} it hangs"));

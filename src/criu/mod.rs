@@ -9,9 +9,10 @@ pub mod mountinfo;
 pub mod wire;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{memfd, process, socket};
+use crate::sys::{memfd, pidfd, process, socket};
 use message::{Answer, Features, Kind, Options};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -167,6 +168,9 @@ impl Session {
     }
 
     fn hear(&mut self, kind: Kind) -> Result<(Answer, Option<OwnedFd>)> {
+        if !self.speaks(kind)? {
+            return Err(self.lost(kind));
+        }
         let mut room = vec![0u8; ROOM];
         let (length, fd) = match socket::recv_maybe_fd(self.socket.as_fd(), &mut room) {
             Err(nix::errno::Errno::ECONNRESET) => (0, None),
@@ -177,6 +181,20 @@ impl Session {
         }
         let answer = Answer::parse(room.get(..length).unwrap_or_default());
         Ok((answer.ok_or_else(|| Error::new(kind.words(), "CRIU said something that is no message"))?, fd))
+    }
+
+    /// Waits until it has said something (true), or has ended. What it restores has its end of the socket at first, so
+    /// the end of file may never come.
+    fn speaks(&self, kind: Kind) -> Result<bool> {
+        let step = || kind.words().to_owned();
+        let ended = pidfd::open(self.pid()).step("pidfd_open", step)?;
+        let mut ready = [&self.socket, &ended].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        while let Err(e) = poll(&mut ready, PollTimeout::NONE) {
+            if e != nix::errno::Errno::EINTR {
+                return Err(e).step("poll", step);
+            }
+        }
+        Ok(ready[0].any().unwrap_or(true))
     }
 
     /// Lets it end, and waits for that.
