@@ -263,16 +263,15 @@ fn ids() -> Vec<Case> {
 
 fn surroundings() -> Vec<Case> {
     vec![
+        // Not with the routes of the machine: pasta cannot copy those of the bridges that other cases have made.
         many(
             "publish",
             "a port published through pasta is answered by the container",
-            "podman run -d --name $NAME -p 18081:80 $IMAGE httpd -f -h /www
+            "podman run -d --name $NAME --network pasta:-a,10.0.2.15,-n,24,-g,10.0.2.2 -p 18081:80 $IMAGE httpd -f -h /www
             eventually curl -sf http://127.0.0.1:18081/
             is 'served by a container' curl -s http://127.0.0.1:18081/
             podman rm -ft0 $NAME",
-        )
-        // pasta copies the routes of the machine, which others' bridges change meanwhile.
-        .alone(),
+        ),
         many(
             "host_namespaces",
             "--network and --pid host: /sys and /proc of the host take the place of new ones",
