@@ -241,46 +241,48 @@ impl Entry {
         format!("{what} {}", self.path.join(name).display())
     }
 
+    /// Names what is about to be made, as the text of a link: that cannot be half written.
+    fn name<P: ?Sized + nix::NixPath>(&self, link: &str, text: &P) -> Result<()> {
+        symlinkat(text, &self.dir, link).step("symlinkat", || self.step("make the link", link))
+    }
+
+    /// What a link names, whether it exists or not.
+    fn named(&self, link: &str) -> Result<Option<PathBuf>> {
+        match readlinkat(&self.dir, link) {
+            Ok(text) => Ok(Some(text.into())),
+            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
+            Err(e) => Err(Error::sys(self.step("read the link", link), "readlinkat", e.into())),
+        }
+    }
+
     /// Names the cgroup, before it is made.
     pub fn name_cgroup(&self, path: &Path) -> Result<()> {
-        symlinkat(path, &self.dir, CGROUP).step("symlinkat", || self.step("make the link", CGROUP))
+        self.name(CGROUP, path)
     }
 
     /// The cgroup that was named, whether it exists or not.
     pub fn cgroup(&self) -> Result<Option<PathBuf>> {
-        match readlinkat(&self.dir, CGROUP) {
-            Ok(path) => Ok(Some(path.into())),
-            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
-            Err(e) => Err(Error::sys(self.step("read the link", CGROUP), "readlinkat", e.into())),
-        }
+        self.named(CGROUP)
     }
 
-    /// Names the unit that systemd is about to make, in one line of text: a link cannot be half written.
+    /// Names the unit that systemd is about to make.
     pub fn name_unit(&self, text: &str) -> Result<()> {
-        symlinkat(text, &self.dir, UNIT).step("symlinkat", || self.step("make the link", UNIT))
+        self.name(UNIT, text)
     }
 
     /// The unit that was named, whether it exists or not.
     pub fn unit(&self) -> Result<Option<String>> {
-        match readlinkat(&self.dir, UNIT) {
-            Ok(text) => Ok(Some(text.to_string_lossy().into_owned())),
-            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
-            Err(e) => Err(Error::sys(self.step("read the link", UNIT), "readlinkat", e.into())),
-        }
+        Ok(self.named(UNIT)?.map(|text| text.to_string_lossy().into_owned()))
     }
 
     /// Names a resctrl group, before it is made; `link` is one of [`RDT`].
     pub fn name_rdt(&self, link: &str, path: &Path) -> Result<()> {
-        symlinkat(path, &self.dir, link).step("symlinkat", || self.step("make the link", link))
+        self.name(link, path)
     }
 
     /// The resctrl group that was named, whether it exists or not.
     pub fn rdt(&self, link: &str) -> Result<Option<PathBuf>> {
-        match readlinkat(&self.dir, link) {
-            Ok(path) => Ok(Some(path.into())),
-            Err(Errno::ENOENT | Errno::EINVAL) => Ok(None),
-            Err(e) => Err(Error::sys(self.step("read the link", link), "readlinkat", e.into())),
-        }
+        self.named(link)
     }
 
     /// The resctrl group is not the container's any more, to be removed with it.

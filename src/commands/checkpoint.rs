@@ -55,12 +55,15 @@ pub fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<u8> {
     let dirs = Directories::open(&args.criu, true, "dump.log")?;
     let mut options = dirs.options(&args.criu, &bundle, "dump.log");
     options.pid = Some(record.pid);
-    options.root = CString::new(record.rootfs.as_os_str().as_bytes()).ok();
+    let path = |path: &std::path::Path| {
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("name a path to CRIU", "it has a NUL byte"))
+    };
+    options.root = Some(path(&record.rootfs)?);
     options.leave_running = args.leave_running;
     options.tcp_skip_in_flight = args.tcp_skip_in_flight;
     options.link_remap = args.link_remap;
     options.page_server.clone_from(&args.page_server);
-    options.freeze_cgroup = record.cgroup.as_ref().and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
+    options.freeze_cgroup = record.cgroup.as_deref().map(path).transpose()?;
     if let Some(parent) = &args.parent_path {
         options.parent_img = Some(check_parent(&dirs.images_path, parent)?);
         options.track_mem = true;
