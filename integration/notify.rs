@@ -153,7 +153,7 @@ fn run_detached_hands_readiness_on() {
 
 fn run_hands_on_while_it_runs() {
     let bundle =
-        Bundle::new().sh("trap 'exit 7' TERM; for n in 1 2; do /inside notify READY=1; read line; done; exec sleep 1000");
+        Bundle::new().sh("trap 'exit 7' TERM; for n in 1 2; do /inside notify READY=1; read line; done; sleep 1000 & wait");
     bundle.write();
     let manager = Manager::of(&bundle);
     let mut command = manager.command(&bundle, &["run", &bundle.id]);
