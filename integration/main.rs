@@ -48,6 +48,7 @@ mod selinux;
 mod survival;
 mod systemd;
 mod systemd_user;
+mod trace_rules;
 mod userns;
 
 use std::process::ExitCode;
@@ -106,6 +107,7 @@ fn main() -> ExitCode {
         survival::cases(),
         systemd::cases(),
         systemd_user::cases(),
+        trace_rules::cases(),
         userns::cases(),
         faults::cases(),
     ];
