@@ -32,6 +32,7 @@ mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
+mod fault_matrix;
 mod hooks;
 mod lifecycle;
 mod mounts;
@@ -61,6 +62,8 @@ fn main() -> ExitCode {
         // What Docker's hooks are called by.
         Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("keeper") => return converge::keeper(),
+        Some("holder") => return fault_matrix::programs::holder(),
+        Some("mountwatch") => return fault_matrix::programs::mountwatch(),
         Some("ftkill") => return faults::ftkill::main(),
         _ => {}
     }
@@ -110,6 +113,7 @@ fn main() -> ExitCode {
         trace_rules::cases(),
         userns::cases(),
         faults::cases(),
+        fault_matrix::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
     libtest_mimic::run(&arguments, trials).exit_code()
