@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
@@ -10,6 +11,8 @@
 //! What holds for one runtime alone, or needs the virtual machine, says so in its module's list of cases, and is shown as
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
+#[path = "engines/bpf.rs"]
+mod bpf;
 mod bundle;
 mod bundles;
 mod canary;
@@ -46,6 +49,7 @@ mod rootfs_attacks;
 mod rootless;
 mod seccomp;
 mod selinux;
+mod stress;
 mod survival;
 mod systemd;
 mod systemd_user;
@@ -108,6 +112,7 @@ fn main() -> ExitCode {
         selinux::cases(),
         rootless::cases(),
         survival::cases(),
+        stress::cases(),
         systemd::cases(),
         systemd_user::cases(),
         trace_rules::cases(),
