@@ -12,22 +12,44 @@ pub fn counts(options: &Options, bundle: &Bundle, samples: &mut Samples) {
     for runtime in &options.runtimes {
         let mut count = |what: &str, n: Option<u64>| samples.count(&runtime.name, what, n);
         let calls = |words: &[String]| measure::calls(words, &options.out, || ());
-        count("peak memory of `run`, KiB", measure::peak(&runtime.run(bundle, "peak", "true")));
+        count("peak memory of `run`, KiB", peak(runtime, bundle));
         count("system calls of `run`", calls(&runtime.run(bundle, "calls", "true")));
         // strace stays with the container's init, which has to end: once `create` has made it, and that is killed.
         let words = runtime.create(bundle, "traced", "sleep");
         count("system calls of `create`", measure::calls(&words, &options.out, || end(runtime, "traced")));
         run(&runtime.on(bundle, "delete", "traced"));
-        run(&runtime.create(bundle, "waits", "true"));
-        let rollup = format!("/proc/{}/smaps_rollup", runtime.pid("waits"));
+        run(&runtime.create(bundle, "waits", "sleep"));
+        let pid = runtime.pid("waits");
+        let rollup = format!("/proc/{pid}/smaps_rollup");
         count("waiting init, Rss, KiB", measure::field(&rollup, "Rss:"));
         count("waiting init, private dirty, KiB", measure::field(&rollup, "Private_Dirty:"));
-        count("system calls of `start`", calls(&runtime.on(bundle, "start", "waits")));
-        measure::reap(runtime.pid("waits"));
-        count("system calls of `state`", calls(&runtime.on(bundle, "state", "waits")));
+        for verb in ["start", "state", "kill"] {
+            count(&format!("system calls of `{verb}`"), calls(&runtime.on(bundle, verb, "waits")));
+        }
+        kill(pid);
+        measure::reap(pid);
         count("system calls of `delete`", calls(&runtime.on(bundle, "delete", "waits")));
         count("size of the binary, KiB", std::fs::metadata(runtime.program()).ok().map(|m| m.len() / 1024));
     }
+}
+
+fn kill(pid: u32) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::SIGKILL).expect("kill a process");
+}
+
+/// The most that the process of a foreground `run` ever had resident. Of itself: what a parent is told of its children has what
+/// they shared with it before their exec.
+fn peak(runtime: &Runtime, bundle: &Bundle) -> Option<u64> {
+    let mut child = measure::started(&runtime.run(bundle, "peak", "sleep"));
+    let until = Instant::now() + Duration::from_secs(10);
+    while runtime.pid_if_made("peak").is_none() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    let peak = measure::field(&format!("/proc/{}/status", child.id()), "VmHWM:");
+    kill(runtime.pid("peak"));
+    child.wait().expect("wait for a command");
+    peak
 }
 
 /// Kills the init of a container that is being made, once it waits and its maker has left.
@@ -42,7 +64,7 @@ fn end(runtime: &Runtime, id: &str) {
             break pid;
         }
     };
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), nix::sys::signal::SIGKILL).expect("kill a container");
+    kill(pid);
     measure::reap(pid);
 }
 

@@ -53,9 +53,6 @@ pub struct Options {
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "--peak") {
-        return measure::print_peak(words.get(1..).unwrap_or_default());
-    }
     let realtime = words.iter().any(|word| word == "--realtime");
     if realtime && std::env::var_os(REALTIME).is_none() {
         // The scheduler is inherited by all that we start.

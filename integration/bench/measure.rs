@@ -120,7 +120,8 @@ pub fn timed(words: &[String]) -> Sample {
     clocked(|| run(words))
 }
 
-fn started(words: &[String]) -> Child {
+/// Starts a command; its output goes nowhere.
+pub fn started(words: &[String]) -> Child {
     let (program, arguments) = words.split_first().expect("a command");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -144,19 +145,6 @@ pub fn shuffled<T: Copy>(all: &[T]) -> Vec<T> {
         all.swap(n, usize::try_from(state % (n as u64 + 1)).unwrap_or(0));
     }
     all
-}
-
-/// Largest resident size of a process of the command, in KiB, asked of a process that has no other children.
-pub fn peak(words: &[String]) -> Option<u64> {
-    let this = std::env::current_exe().ok()?;
-    let output = Command::new(this).arg("--peak").args(words).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
-/// The other side of [`peak`].
-pub fn print_peak(words: &[String]) {
-    run(words);
-    println!("{}", getrusage(UsageWho::RUSAGE_CHILDREN).expect("ask for the use of memory").max_rss());
 }
 
 /// System calls of all processes of a command, the container's program among them. None without strace. `meanwhile` runs
