@@ -224,7 +224,8 @@ fn point(command: &str, mode: &str, at: u64) -> (Report, Vec<String>) {
             eventually("stopped", || container.status() == "stopped");
         }
     }
-    let line = words(&bundle.command(command.split(' ').chain([bundle.id.as_str()])));
+    let program: &[&str] = if command == "exec" { &["true"] } else { &[] };
+    let line = words(&bundle.command(command.split(' ').chain([bundle.id.as_str()]).chain(program.iter().copied())));
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
     let report = trace(&bundle, &group, mode, at, &line);
 
