@@ -179,9 +179,10 @@ impl Child {
         Ok(())
     }
 
-    /// Closes everything from descriptor `first` on but the channel, the FIFOs, a seccomp listener and what `slots` hold (at
-    /// most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days, holds nothing
-    /// of the caller's and nothing of the host's that it was not given.
+    /// Closes everything from descriptor `first` on but the channel, the FIFOs, a console socket that is still wanted,
+    /// and what `slots` hold (at most two: the files for the output of startContainer hooks): what waits for
+    /// `start`, perhaps for days, or shows itself in a container, holds nothing of the caller's and nothing of the host's that
+    /// it was not given.
     pub(super) fn release(&mut self, first: u32, slots: &[Slot]) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
         let mut keep = [number(&self.given.channel); 6];
@@ -193,9 +194,8 @@ impl Child {
                 *to = number(fd);
             }
         }
-        // The parent may not have taken it yet.
-        if let (Some(last), Some(listener)) = (keep.last_mut(), self.listener()) {
-            *last = listener;
+        if let Some(console) = &self.given.console {
+            keep[5] = number(console);
         }
         keep.sort_unstable();
         let mut next = first;
@@ -208,7 +208,7 @@ impl Child {
         fs::close_between(next, u32::MAX).call("close_range")?;
         // Their numbers are free now, and may come to mean something else.
         std::mem::forget(self.parent.take());
-        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
+        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir] {
             std::mem::forget(fd.take());
         }
         for (_, slot) in self.given.slots.iter_mut().enumerate().filter(|(n, _)| !slots.contains(&Slot(*n))) {
