@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ADVISORIES=all  those of `advisories` that take long try everything
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
@@ -20,6 +21,7 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod advisories;
 mod apparmor;
 mod bad_input;
 mod budget;
@@ -41,7 +43,6 @@ mod notify;
 mod process;
 mod program;
 mod resources;
-mod rootfs_attacks;
 mod rootless;
 mod seccomp;
 mod selinux;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("keeper") => return converge::keeper(),
         Some("ftkill") => return faults::ftkill::main(),
+        Some("leaky") => return advisories::leaky(),
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -76,6 +78,7 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        advisories::cases(),
         apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
@@ -99,7 +102,6 @@ fn main() -> ExitCode {
         process::cases(),
         program::cases(),
         resources::cases(),
-        rootfs_attacks::cases(),
         seccomp::cases(),
         selinux::cases(),
         rootless::cases(),
