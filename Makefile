@@ -2,6 +2,7 @@
 #
 #   make run       see a container run
 #   make test      every test: plain, as root, in a virtual machine
+#   make stress    ten thousand containers, a hundred at once: what is left?
 #   make bench     how fast it is, beside crun and runc
 #   make check     format, lints, unit tests: a minute, no root
 #   make install   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
@@ -44,7 +45,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release bench bench-record work install uninstall test-vm test-root test-budget test-engines test-engines-quick man clean tools test-tools
+.PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget test-engines test-engines-quick man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -152,6 +153,10 @@ bench-record: bench
 	sed -i '/^<!-- make bench-record /q' BENCH.md
 	{ echo; echo '![medians](integration/bench/bench.svg)'; echo; cat target/bench/bench.md; } | cat -s >>BENCH.md
 	cp target/bench/bench.svg integration/bench/bench.svg
+
+# What `make test` samples, in full, with the release build: half an hour on two processors.
+stress: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

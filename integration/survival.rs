@@ -108,7 +108,7 @@ fn a_container_whose_bundle_is_gone_can_be_deleted() {
     assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{output:?}");
 }
 
-fn state_file(bundle: &Bundle) -> PathBuf {
+pub fn state_file(bundle: &Bundle) -> PathBuf {
     bundle.root().join(&bundle.id).join("state.json")
 }
 
@@ -118,7 +118,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 }
 
 /// A state file that holds this.
-fn sealed(json: &str) -> String {
+pub fn sealed(json: &str) -> String {
     format!("{json}\n{:016x}\n", checksum(json.as_bytes()))
 }
 

@@ -13,7 +13,7 @@ const PRIVATE: Ceiling = Ceiling { debug: 250, release: 190 };
 /// KiB.
 const PEAK: Ceiling = Ceiling { debug: 6900, release: 2750 };
 /// Bytes of files in the container's directory, `config.json` as it was given left out.
-const STATE: Ceiling = Ceiling { debug: 450, release: 450 };
+const STATE: Ceiling = Ceiling { debug: 520, release: 520 };
 /// Bytes.
 const BINARY: Ceiling = Ceiling { debug: u64::MAX, release: 2_960_000 };
 

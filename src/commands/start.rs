@@ -7,10 +7,10 @@ use crate::config::{Bundle, Spec};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{Laid, Stage};
 use crate::notify::{self, Proxy};
-use crate::sandbox::report::{Detail, Report, SIZE};
+use crate::sandbox::report::{Detail, Kind, Report, SIZE};
 use crate::sandbox::words;
 use crate::store::{Entry, RESULT, Record, Store, unknown};
-use crate::sys::fs;
+use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,7 +36,7 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
     };
     let kept = if record.poststart { Some(kept_bundle(&entry, &record)?) } else { None };
     fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
-    let started = match listen(result.as_fd(), init.as_fd())? {
+    let started = match listen(result.as_fd(), init.as_fd(), record.start_container)? {
         Some(report) => Err(failed(&entry, &record, &report)),
         None => {
             let executed = let_go(go.as_fd(), init.as_fd());
@@ -64,8 +64,9 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
     }
 }
 
-/// Waits until init has executed the program (its end of the FIFO is then closed), or says why not.
-fn listen(result: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<Option<Report>> {
+/// Waits until init has executed the program (its end of the FIFO is then closed), or says why not. With `hooks` it says
+/// first that these are behind it: they may take long, and who dies in them closes the FIFO too.
+fn listen(result: BorrowedFd<'_>, init: BorrowedFd<'_>, mut hooks: bool) -> Result<Option<Report>> {
     loop {
         let mut fds = [PollFd::new(result, PollFlags::POLLIN), PollFd::new(init, PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
@@ -79,8 +80,19 @@ fn listen(result: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<Option<Report>
         let mut bytes = [0u8; SIZE];
         // Not blocking: nothing said and nobody there to say it are both 0 or EAGAIN.
         return match nix::unistd::read(result, &mut bytes) {
-            Ok(n) if n > 0 => Ok(Report::from_bytes(bytes.get(..n).unwrap_or_default())),
+            Ok(n) if n > 0 => match Report::from_bytes(bytes.get(..n).unwrap_or_default()) {
+                Some(report) if report.kind == Kind::Reached => {
+                    hooks = false;
+                    continue;
+                }
+                report => Ok(report),
+            },
             Err(Errno::EINTR) => continue,
+            _ if hooks => {
+                // It closes its files before it is gone: whoever asks next is to hear that it has stopped.
+                let _gone = pidfd::poll_exit(init, Some(1000));
+                Err(Error::new("container init died", "it was killed before the program ran"))
+            }
             _ => Ok(None),
         };
     }

@@ -1,6 +1,7 @@
 //! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
 
 use super::annotations;
+use super::exec::ALL_CPUS;
 use super::labels;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
@@ -173,6 +174,9 @@ fn oom_score(program: &Process, host: &Host) -> Option<i32> {
 
 /// Kernel settings that come before the mounts.
 fn kernel_early(program: &Process, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
+    // Since Linux 6.2 who is bound to some CPUs stays so in a cgroup with others: a container is not to be where its caller
+    // happened to be.
+    steps.push(Step { field: String::new(), action: Action::Affinity(ALL_CPUS.to_vec()) });
     if let Some(n) = oom_score(program, host) {
         let action = Action::OomScoreAdj(c_string(&n.to_string(), "")?);
         steps.push(Step { field: "/process/oomScoreAdj".into(), action });

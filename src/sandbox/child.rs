@@ -179,6 +179,14 @@ impl Child {
         Ok(())
     }
 
+    /// Tells `start`, if it is that who waits, that the hooks are behind us: an end without this is not the program's.
+    pub(super) fn hooks_done(&self) -> Result<(), Fail> {
+        if !self.started {
+            return Ok(());
+        }
+        Report::new(Kind::Reached, 0, 0).send(self.report_to()).call("write")
+    }
+
     /// Closes everything from descriptor `first` on but the channel, the FIFOs, a seccomp listener and what `slots` hold (at
     /// most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days, holds nothing
     /// of the caller's and nothing of the host's that it was not given.

@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Idmap, Pause, Plan, Slot, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::{fs, process, shared::Word};
+use crate::sys::{auxv, creds, fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -224,6 +224,12 @@ impl Around {
     }
 
     fn enter_all(&mut self, plan: &Plan, slots: &[Opened]) -> Result<()> {
+        let joins = plan.namespaces.outer.iter().any(|(_, kind)| *kind == flags::NEWPID);
+        // The child would be there to be traced from its first instruction (CVE-2016-9962). Only to write maps a user must
+        // own its files in procfs; then it says so itself.
+        if joins && (plan.namespaces.maps.is_none() || auxv::euid() == 0) {
+            creds::set_undumpable().step("prctl", || "become undumpable".into())?;
+        }
         for (slot, kind) in &plan.namespaces.outer {
             let name = crate::plan::namespaces::name(*kind);
             self.remember(*kind)?;
