@@ -120,9 +120,11 @@ test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
 
-# What the release build costs: test-root has counted for a debug build.
+# What the release build costs: test-root has counted for a debug build. Then whether `make bench` works at all.
 test-budget: test-tools release work
 	RUNTIME="$(abspath $(BIN))" $(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration -- budget::
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- --rounds 1 --bursts 1 --many 3 --containers 5 \
+		--mounts 50 --out target/bench-try $(abspath $(BIN)) >/dev/null
 
 # containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
 test-engines: test-tools
