@@ -45,7 +45,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release stress bench install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools bench-record work test-budget
+.PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget test-engines test-engines-quick man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -120,9 +120,11 @@ test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
 
-# What the release build costs: test-root has counted for a debug build.
+# What the release build costs: test-root has counted for a debug build. Then whether `make bench` works at all.
 test-budget: test-tools release work
 	RUNTIME="$(abspath $(BIN))" $(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration -- budget::
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- --rounds 1 --bursts 1 --many 3 --containers 5 \
+		--mounts 50 --out target/bench-try $(abspath $(BIN)) >/dev/null
 
 # containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
 test-engines: test-tools
@@ -148,14 +150,15 @@ work: tools
 bench: release work
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
 
-# What `make test` samples, in full, with the release build: half an hour on two processors.
-stress: release
-	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 # Puts the figures of this machine into BENCH.md.
 bench-record: bench
 	sed -i '/^<!-- make bench-record /q' BENCH.md
 	{ echo; echo '![medians](integration/bench/bench.svg)'; echo; cat target/bench/bench.md; } | cat -s >>BENCH.md
 	cp target/bench/bench.svg integration/bench/bench.svg
+
+# What `make test` samples, in full, with the release build: half an hour on two processors.
+stress: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man
