@@ -43,6 +43,8 @@ impl Account {
             // By the id there is nobody else's; the rest is everybody's, and the slabs of each processor are counted as full.
             let allowed = |what: &str| match (what, alone) {
                 ("network namespaces", _) => 2 * OTHERS,
+                // Of all systems on this kernel.
+                ("BPF programs", _) => OTHERS,
                 (_, alone) if alone || what.ends_with("its id") => 0,
                 _ => OTHERS,
             };
