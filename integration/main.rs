@@ -4,7 +4,7 @@
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
 //! ADVISORIES=all  those of `advisories` that take long try everything
-//! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else
+//! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else; `20` for a fifth of that
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
