@@ -15,8 +15,12 @@ const RUN: u64 = 424;
 const START: u64 = 46;
 const DELETE: u64 = 43;
 const FORCED_DELETE: u64 = 60;
-const STATE: u64 = 38;
-const KILL: u64 = 40;
+const STATE: u64 = 27;
+const KILL: u64 = 30;
+/// One container: the next adds ten.
+const LIST: u64 = 34;
+/// With those of the program that is executed, some fifteen.
+const EXEC: u64 = 215;
 
 const OURS: &str = "the budget is ours";
 
@@ -28,6 +32,8 @@ pub fn cases() -> Vec<Case> {
         case!(start_keeps_its_budget).ours(OURS),
         case!(state_keeps_its_budget).ours(OURS),
         case!(kill_keeps_its_budget).ours(OURS),
+        case!(list_keeps_its_budget).ours(OURS),
+        case!(exec_keeps_its_budget).ours(OURS),
         case!(delete_keeps_its_budget).ours(OURS),
         case!(forced_delete_keeps_its_budget).ours(OURS),
         case!(an_init_that_waits_is_small).ours(OURS),
@@ -59,6 +65,35 @@ fn state_keeps_its_budget() {
 
 fn kill_keeps_its_budget() {
     within("kill", KILL);
+}
+
+fn list_keeps_its_budget() {
+    running_within(&["list"], LIST);
+}
+
+fn exec_keeps_its_budget() {
+    running_within(&["exec", "ID", "true"], EXEC);
+}
+
+/// With a container that runs.
+fn running_within(command: &[&str], ceiling: u64) {
+    assert!(find_program("strace").is_some(), "strace is not here (package strace)");
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    bundle.write();
+    bundle.create().start();
+    let log = bundle.home.join("strace");
+    let words = command.iter().map(|word| if *word == "ID" { bundle.id.as_str() } else { word });
+    let line = bundle.command(words);
+    let mut strace = Command::new("strace");
+    strace.args(["--follow-forks", "--signal=none", "--output"]).arg(&log);
+    strace.arg(line.get_program()).args(line.get_args());
+    assert_eq!(bundle.finish(strace).status, 0);
+    let text = fs::read_to_string(log).expect("read strace's log");
+    // A call that another process's came in between of has two lines.
+    let calls = text.lines().filter(|line| !line.contains("+++") && !line.contains(" resumed>")).count();
+    let calls = u64::try_from(calls).expect("few calls");
+    eprintln!("{command:?}: {calls} system calls of {ceiling}");
+    assert!(calls > 10 && calls <= ceiling, "{command:?}: {calls} system calls, the ceiling is {ceiling}");
 }
 
 fn delete_keeps_its_budget() {

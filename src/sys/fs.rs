@@ -41,11 +41,30 @@ pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
 /// Reads a small file of procfs, sysfs or cgroupfs, which hands out its text whole: a read that does not fill the buffer
 /// has reached its end.
 pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
-    let file = open(dir, path, libc::O_RDONLY, 0)?;
+    read_text(&open(dir, path, libc::O_RDONLY, 0)?)
+}
+
+/// How a small file is read by its path: [`glance`], or [`read_closed`] where a process of the container is to be cloned yet.
+pub type Read = fn(&CStr) -> nix::Result<String>;
+
+/// [`read_small`] by a path alone.
+pub fn read_closed(path: &CStr) -> nix::Result<String> {
+    read_small(cwd(), path)
+}
+
+/// The same, and [`leave`]s the file: for commands that ask a few things and end.
+pub fn glance(path: &CStr) -> nix::Result<String> {
+    let file = open(cwd(), path, libc::O_RDONLY, 0)?;
+    let text = read_text(&file);
+    leave(file);
+    text
+}
+
+fn read_text(file: &OwnedFd) -> nix::Result<String> {
     let mut text = Vec::new();
     let mut buffer = [0u8; 8192];
     loop {
-        match nix::unistd::read(&file, &mut buffer) {
+        match nix::unistd::read(file, &mut buffer) {
             Ok(n) => {
                 text.extend_from_slice(buffer.get(..n).unwrap_or_default());
                 if n < buffer.len() {
