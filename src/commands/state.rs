@@ -4,7 +4,7 @@ use super::status::{self, Status};
 use crate::cli::Global;
 use crate::config::OCI_VERSION;
 use crate::error::Result;
-use crate::store::{Entry, Record, START, Store, unknown};
+use crate::store::{Entry, Record, Store, unknown};
 use crate::sys::fs;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub fn state(global: &Global, id: &str) -> Result<u8> {
 }
 
 fn look(entry: &Entry) -> Result<(Record, Status)> {
-    let known = |record: Record| status::look(entry.open_fifo(START, true), &record, fs::glance).map(|status| (record, status));
+    let known = |record: Record| status::look(|| entry.open_fifo(true), &record, fs::glance).map(|status| (record, status));
     if let Some(record) = entry.state()? {
         return known(record);
     }

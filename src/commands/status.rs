@@ -2,7 +2,7 @@
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::store::{Entry, Record, START};
+use crate::store::{Entry, Record};
 use crate::sys::fs;
 use nix::errno::Errno;
 use std::fmt;
@@ -41,20 +41,17 @@ pub fn of(entry: &Entry, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
     Ok((of_running(record, waiting(entry)?.is_some())?, Some(init)))
 }
 
-/// The status alone, for who only tells it; `start` is the start FIFO, opened for writing; `read` reads what the
-/// kernel says. Init alone has that open for
-/// reading: with a reader it runs, and nobody else needs to be asked.
-pub fn look(start: nix::Result<OwnedFd>, record: &Record, read: fs::Read) -> Result<Status> {
-    let waits = of_fifo(start)?.is_some();
-    if !waits && !record.init_runs(read)? {
+/// The status alone, for who only tells it: `start` opens the FIFO of `start` for writing, `read` reads what the kernel says.
+pub fn look(start: impl FnOnce() -> nix::Result<OwnedFd>, record: &Record, read: fs::Read) -> Result<Status> {
+    if !record.init_runs(read)? {
         return Ok(Status::Stopped);
     }
-    frozen_or(record, waits, read)
+    frozen_or(record, of_fifo(start())?.is_some(), read)
 }
 
 /// The FIFO that init waits on, for writing; `None` when it has gone on.
 pub fn waiting(entry: &Entry) -> Result<Option<OwnedFd>> {
-    of_fifo(entry.open_fifo(START, true))
+    of_fifo(entry.open_fifo(true))
 }
 
 fn of_fifo(opened: nix::Result<OwnedFd>) -> Result<Option<OwnedFd>> {
@@ -62,7 +59,7 @@ fn of_fifo(opened: nix::Result<OwnedFd>) -> Result<Option<OwnedFd>> {
     match opened {
         Ok(fifo) => Ok(Some(fifo)),
         Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
-        Err(e) => Err(Error::sys("look at the start FIFO", "openat", e.into())),
+        Err(e) => Err(Error::sys("look at the FIFO of start", "openat", e.into())),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What `list` asks of every container, from the state root: to open each directory first would be a fifth of its calls.
 
-use super::{Record, START, STATE, Store, USUAL_RECORD, open_fifo, read, state};
+use super::{EXEC, Record, STATE, Store, USUAL_STATE, open_fifo, read, state};
 use crate::error::{Context, Result};
 use crate::sys::dirent::Buffer;
 use std::os::fd::{AsFd, OwnedFd};
@@ -28,12 +28,12 @@ impl Store {
     pub fn state_of(&self, id: &str) -> Result<Option<Record>> {
         let step = |what: &str| format!("{what} {}", self.path.join(id).join(STATE).display());
         // Closed at once: to open the next is quicker then than to leave hundreds open.
-        let found = read(self.dir.as_fd(), &format!("{id}/{STATE}"), USUAL_RECORD, step);
+        let found = read(self.dir.as_fd(), &format!("{id}/{STATE}"), USUAL_STATE, step);
         state(found.map(|(bytes, _)| bytes), || step("read"))
     }
 
     /// The FIFO that the container's init waits on, as [`super::Entry::open_fifo`] opens it for writing.
     pub fn open_start_of(&self, id: &str) -> nix::Result<OwnedFd> {
-        open_fifo(self.dir.as_fd(), &format!("{id}/{START}"), true)
+        open_fifo(self.dir.as_fd(), &format!("{id}/{EXEC}"), true)
     }
 }
