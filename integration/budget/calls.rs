@@ -11,9 +11,9 @@ const RUN: Ceiling = Ceiling { debug: 428, release: 389 };
 const START: Ceiling = Ceiling { debug: 46, release: 42 };
 const DELETE: Ceiling = Ceiling { debug: 43, release: 41 };
 const FORCED_DELETE: Ceiling = Ceiling { debug: 60, release: 56 };
-const STATE: Ceiling = Ceiling { debug: 38, release: 33 };
-const KILL: Ceiling = Ceiling { debug: 40, release: 33 };
-const EXEC: Ceiling = Ceiling { debug: 230, release: 204 };
+const STATE: Ceiling = Ceiling { debug: 28, release: 25 };
+const KILL: Ceiling = Ceiling { debug: 30, release: 25 };
+const EXEC: Ceiling = Ceiling { debug: 205, release: 182 };
 
 pub fn cases() -> Vec<Case> {
     vec![

@@ -2,7 +2,7 @@
 
 use super::{Cgroup, files, tree};
 use crate::error::{Context, Error, Result};
-use crate::sys::pidfd;
+use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -51,8 +51,8 @@ impl Cgroup {
     }
 
     /// As [`Self::frozen`], of the cgroup at `path`, which was found in a cgroup2 file system when it was made.
-    pub fn is_frozen(path: &Path) -> Result<bool> {
-        match files::read_path(&path.join("cgroup.events")) {
+    pub fn is_frozen(path: &Path, read: fs::Read) -> Result<bool> {
+        match files::read_path_by(read, &path.join("cgroup.events")) {
             Err(e) if tree::gone(e) => Ok(false),
             other => {
                 let text = other.step("read", || format!("read cgroup.events of the cgroup {}", path.display()))?;

@@ -13,6 +13,7 @@ pub mod dirent;
 pub mod elf;
 pub mod exe;
 pub mod fs;
+pub mod heap;
 pub mod inroot;
 pub mod memfd;
 pub mod mount;
