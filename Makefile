@@ -44,7 +44,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release bench install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools
+.PHONY: run test sweeps lint check release bench install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -115,6 +115,12 @@ test: test-tools
 test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
+
+# Every system call of every command killed, failed, and the ground moved under it: an hour or two. `make test` tries some of
+# the points. The table goes to target/sweeps.md. SWEEPS=faults::swapped for a part.
+SWEEPS ?= faults::
+sweeps: test-tools
+	$(if $(SUDO),$(RUNNER)="sudo -E" )FAULT_STEP=1 $(CARGO) test --locked --test integration -- $(SWEEPS)
 
 # containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
 test-engines: test-tools

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
-//! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! FAULT_STEP=10   the sweeps of `faults` try every tenth system call (1 is `make sweeps`; without it each has its own step)
+//! FAULT_FIRST=3   and begin with the third, not with a random one
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("keeper") => return converge::keeper(),
         Some("ftkill") => return faults::ftkill::main(),
+        Some("overmount") => return faults::overmount::main(),
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -110,5 +112,7 @@ fn main() -> ExitCode {
         faults::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    faults::table::print();
+    conclusion.exit_code()
 }

@@ -81,7 +81,8 @@ impl Host {
         let hierarchy = Hierarchy::probe()?;
         let privileged = uid == 0 && permitted & CAP_SYS_ADMIN != 0;
         let delegation = match &hierarchy {
-            Some(hierarchy) if nested || !privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path),
+            Some(hierarchy) if nested || !privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path)
+                .step("faccessat2", || "look at what is delegated to this user".into())?,
             _ => Delegation::default(),
         };
         Ok(Self {

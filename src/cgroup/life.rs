@@ -2,8 +2,9 @@
 
 use super::{Cgroup, files, tree};
 use crate::error::{Context, Error, Result};
+use crate::sys::open::openat;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
