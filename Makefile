@@ -2,6 +2,7 @@
 #
 #   make run       see a container run
 #   make test      every test: plain, as root, in a virtual machine
+#   make stress    ten thousand containers, a hundred at once: what is left?
 #   make bench     how fast it is, beside crun and runc
 #   make check     format, lints, unit tests: a minute, no root
 #   make install   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
@@ -35,7 +36,7 @@ APPARMOR ?= $(if $(wildcard /etc/apparmor.d/abi/4.0),yes)
 ifeq ($(APPARMOR),yes)
 CONTRIB += contrib/apparmor/onggi:$(ETC)/apparmor.d/onggi
 endif
-# make bench BENCH="--rounds 300 crun other=/path/to/a/runtime"
+# make bench BENCH="--rounds 300 --realtime onggi=target/release/onggi crun other=/path/to/a/runtime"
 BENCH   ?=
 ROOT_TESTS = --test integration --test parent --test cgroup_unit
 ENGINES  = --test engines
@@ -44,7 +45,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test sweeps lint check release bench install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools
+.PHONY: run test sweeps lint check release stress bench install uninstall test-vm test-root test-engines test-engines-quick man clean tools test-tools bench-record work test-budget
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -53,8 +54,8 @@ tools:
 	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
 	$(apt-install)
 
-# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids, CRIU and
-# the program that keeps packets from what it saves.
+# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids, what counts
+# instructions, CRIU and the program that keeps packets from what it saves.
 test-tools: tools
 	@need=; \
 	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
@@ -62,6 +63,7 @@ test-tools: tools
 	command -v strace >/dev/null || need="$$need strace"; \
 	command -v newuidmap >/dev/null || need="$$need uidmap"; \
 	command -v criu >/dev/null || need="$$need criu"; \
+	command -v valgrind >/dev/null || need="$$need valgrind"; \
 	command -v iptables-restore >/dev/null || need="$$need iptables"; \
 	$(apt-install)
 
@@ -98,6 +100,7 @@ lint: test-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) clippy $(ROOT_TESTS) $(ENGINES) --test bench --locked -- -D warnings
+	$(CARGO) clippy --features work --bin onggi-work --locked -- -D warnings
 
 check:
 	$(MAKE) lint
@@ -109,6 +112,7 @@ test: test-tools
 	$(CARGO) build --locked
 	$(CARGO) test --locked
 	$(MAKE) test-root
+	$(MAKE) test-budget
 	$(MAKE) test-engines-quick
 	$(MAKE) test-vm
 
@@ -121,6 +125,10 @@ test-root: test-tools
 SWEEPS ?= faults::
 sweeps: test-tools
 	$(if $(SUDO),$(RUNNER)="sudo -E" )FAULT_STEP=1 $(CARGO) test --locked --test integration -- $(SWEEPS)
+
+# What the release build costs: test-root has counted for a debug build.
+test-budget: test-tools release work
+	RUNTIME="$(abspath $(BIN))" $(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration -- budget::
 
 # containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
 test-engines: test-tools
@@ -136,9 +144,24 @@ test-vm: release
 	integration/vm/run
 	integration/vm/run -s
 
-# As root. Other runtimes are those in PATH; the tables and a plot go to target/bench.
-bench: release
+# The parent's work alone: a program for `make bench` and the budgets, of the release profile.
+work: tools
+	$(CARGO) build --release --locked --features work --bin onggi-work
+	@mkdir -p $(TARGET)/release
+	@ln -f $(TARGET)/$(HOST)/release/onggi-work $(TARGET)/release/onggi-work
+
+# As root, some six minutes. Other runtimes are those in PATH; the tables and a plot go to target/bench.
+bench: release work
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
+
+# What `make test` samples, in full, with the release build: half an hour on two processors.
+stress: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
+# Puts the figures of this machine into BENCH.md.
+bench-record: bench
+	sed -i '/^<!-- make bench-record /q' BENCH.md
+	{ echo; echo '![medians](integration/bench/bench.svg)'; echo; cat target/bench/bench.md; } | cat -s >>BENCH.md
+	cp target/bench/bench.svg integration/bench/bench.svg
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

@@ -37,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_seccomp_filter_is_that_of_the_container),
         case!(the_seccomp_filter_is_kept_compiled).ours("it is our file"),
         case!(affinity_is_as_asked).ours("runc has it since 1.3"),
+        case!(a_deadline_on_some_cpus_is_explained).ours("runc has it since 1.3"),
         case!(oom_score_adj_is_as_asked).ours("runc takes the container's own alone"),
         case!(in_a_user_namespace).except("crun", "1.8 cannot make one here").except("runc", "1.1 cannot make one here"),
         case!(in_a_time_namespace).ours("the others are older"),
@@ -421,6 +422,16 @@ fn affinity_is_as_asked() {
     let status = fs::read_to_string(format!("/proc/{}/status", container.pid)).expect("read a status");
     let own = status.lines().find_map(|l| l.strip_prefix("Cpus_allowed_list:\t")).expect("its CPUs");
     assert_eq!(report(&container, &[])["status"]["Cpus_allowed_list"], own);
+}
+
+fn a_deadline_on_some_cpus_is_explained() {
+    let bundle = sleeper();
+    let container = bundle.detach();
+    let process = json!({"args": ["/inside", "report"], "cwd": "/", "execCPUAffinity": {"final": "0"}, "scheduler":
+        {"policy": "SCHED_DEADLINE", "runtime": 42_000, "deadline": 1_000_000, "period": 1_000_000}});
+    let failed = exec(&container, &["--process", &process_file(&bundle, &process)], &[]);
+    refused(&failed, "/process/scheduler");
+    refused(&failed, "process scheduler can't be used together with AllowedCPUs");
 }
 
 fn oom_score_adj_is_as_asked() {

@@ -4,6 +4,7 @@
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call (1 is `make sweeps`; without it each has its own step)
 //! FAULT_FIRST=3   and begin with the third, not with a random one
+//! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
@@ -11,6 +12,8 @@
 //! What holds for one runtime alone, or needs the virtual machine, says so in its module's list of cases, and is shown as
 //! ignored with the reason elsewhere; `--ignored` runs it all the same.
 
+#[path = "engines/bpf.rs"]
+mod bpf;
 mod bundle;
 mod bundles;
 mod canary;
@@ -33,6 +36,7 @@ mod delegation;
 mod devices;
 mod exec;
 mod exec_streams;
+mod fault_matrix;
 mod hooks;
 mod lifecycle;
 mod mounts;
@@ -46,9 +50,11 @@ mod rootfs_attacks;
 mod rootless;
 mod seccomp;
 mod selinux;
+mod stress;
 mod survival;
 mod systemd;
 mod systemd_user;
+mod trace_rules;
 mod userns;
 
 use std::process::ExitCode;
@@ -61,6 +67,8 @@ fn main() -> ExitCode {
         // What Docker's hooks are called by.
         Some("libnetwork-setkey") => return bundles::record_hook(),
         Some("keeper") => return converge::keeper(),
+        Some("holder") => return fault_matrix::programs::holder(),
+        Some("mountwatch") => return fault_matrix::programs::mountwatch(),
         Some("ftkill") => return faults::ftkill::main(),
         Some("overmount") => return faults::overmount::main(),
         _ => {}
@@ -106,10 +114,13 @@ fn main() -> ExitCode {
         selinux::cases(),
         rootless::cases(),
         survival::cases(),
+        stress::cases(),
         systemd::cases(),
         systemd_user::cases(),
+        trace_rules::cases(),
         userns::cases(),
         faults::cases(),
+        fault_matrix::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -3,7 +3,10 @@
 use crate::bundle::Bundle;
 use crate::case;
 use crate::case::Case;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
+use std::fs;
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -37,6 +40,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_first_process_leads_its_session),
         case!(there_is_no_terminal_unless_asked),
         case!(scheduler_is_as_asked).except("runc", "since 1.2").except("crun", "since 1.9"),
+        case!(cpus_are_not_the_caller_s).except("runc", "since 1.3.4").except("crun", "1.8 hands it on"),
         case!(io_priority_is_as_asked).except("runc", "since 1.2").except("crun", "since 1.9"),
         case!(a_script_without_its_interpreter_is_explained).ours("others name the script only"),
         case!(a_script_with_a_carriage_return_is_explained).ours("others name the script only"),
@@ -252,6 +256,24 @@ fn scheduler_is_as_asked() {
     let scheduler = json!({"policy": "SCHED_BATCH", "nice": 5});
     let report = Bundle::new().set("/process/scheduler", scheduler).report(&[]);
     assert_eq!((&report["scheduler"]["policy"], &report["scheduler"]["nice"]), (&json!(3), &json!(5)));
+}
+
+fn cpus_are_not_the_caller_s() {
+    let cpus = |report: &Value| report["status"]["Cpus_allowed_list"].clone();
+    let all = cpus(&Bundle::new().report(&[]));
+    // What a thread starts is bound as it is.
+    let bound = std::thread::spawn(|| {
+        let mut first = CpuSet::new();
+        first.set(0).expect("a CPU");
+        sched_setaffinity(Pid::from_raw(0), &first).expect("be bound to the first CPU");
+        let bundle = Bundle::new().args(["sleep", "1000"]);
+        let container = bundle.detach();
+        let status = |pid: &str| fs::read_to_string(format!("/proc/{pid}/status")).expect("read a status");
+        let list = |status: String| status.lines().find_map(|line| Some(line.strip_prefix("Cpus_allowed_list:\t")?.to_owned()));
+        (list(status("thread-self")), list(status(&container.pid.to_string())))
+    });
+    let (own, theirs) = bound.join().expect("the thread");
+    assert_eq!((own.as_deref(), theirs.as_deref()), (Some("0"), all.as_str()));
 }
 
 fn io_priority_is_as_asked() {

@@ -1,7 +1,7 @@
 //! The state directory: one directory a container, named by its id, under the state root (`/run/onggi`).
 //!
 //! Write ahead: the directory is made before anything else of the container (mkdir is the claim to the id), then the link
-//! `cgroup`, which names the cgroup before that exists and cannot be half written, then the FIFOs, and `state.json` by
+//! `cgroup`, which names the cgroup before that exists and cannot be half written, then the FIFO, and `state.json` by
 //! rename once init is ready. Whatever is there when a command is killed, `delete --force` finds the rest through it.
 //! Removal goes the other way round; the directory itself goes last.
 //!
@@ -30,11 +30,10 @@ use std::rc::Rc;
 /// Most that is read of a state file: a larger one is not ours.
 const MAX_STATE: usize = 16 << 20;
 /// More than almost every file of state has: one read gets it all.
-const USUAL_STATE: usize = 16 << 10;
-/// What `start` writes to let init go on.
-pub const START: &str = "start.fifo";
-/// What init tells `start`.
-pub const RESULT: &str = "result.fifo";
+const USUAL_STATE: usize = (2 << 10) - 1;
+/// What init waits on, and then tells `start` why it could not execute the program. runc's name: its tests and its users'
+/// monitors know it.
+const EXEC: &str = "exec.fifo";
 const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
@@ -291,22 +290,19 @@ impl Entry {
         unlinkat(&self.dir, link, UnlinkatFlags::NoRemoveDir).step("unlinkat", || self.step("remove the link", link))
     }
 
-    /// Makes the two FIFOs between init and `start` and opens both for reading and writing, so that init can hold them
-    /// without a peer and its end of file means that init is gone or has executed the program.
-    pub fn make_fifos(&self) -> Result<(OwnedFd, OwnedFd)> {
-        let make = |name: &str| {
-            mknodat(&self.dir, name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
-                .step("mknodat", || self.step("make", name))?;
-            openat(&self.dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || self.step("open", name))
-        };
-        Ok((make(START)?, make(RESULT)?))
+    /// Makes the FIFO between init and `start` and opens it for reading and writing, so that init can hold it without a
+    /// peer. Nobody else holds it for reading: without a reader init is gone, or has executed the program.
+    pub fn make_fifo(&self) -> Result<OwnedFd> {
+        mknodat(&self.dir, EXEC, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
+            .step("mknodat", || self.step("make", EXEC))?;
+        openat(&self.dir, EXEC, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || self.step("open", EXEC))
     }
 
-    /// Opens a FIFO without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
-    pub fn open_fifo(&self, name: &str, write: bool) -> nix::Result<OwnedFd> {
+    /// Opens it without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
+    pub fn open_fifo(&self, write: bool) -> nix::Result<OwnedFd> {
         let flags =
             if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&self.dir, name, flags, Mode::empty())
+        openat(&self.dir, EXEC, flags, Mode::empty())
     }
 
     /// Makes the directory of the notify socket. The container sees it, by any user of its own.
@@ -411,7 +407,7 @@ impl Entry {
     /// Removes the directory with all that is in it. A second time is a success.
     pub fn remove(&self) -> Result<()> {
         // Mostly these are all, and to list a directory takes as many calls again.
-        for name in [CONFIG, START, RESULT, CGROUP, STATE] {
+        for name in [CONFIG, EXEC, CGROUP, STATE] {
             match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(e) => return Err(Error::sys(self.step("remove", name), "unlinkat", e.into())),

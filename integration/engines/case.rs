@@ -75,11 +75,16 @@ impl Case {
 
     fn reason_against(&self) -> Option<String> {
         let runtime = system::runtime_name();
+        let docker = || {
+            // Docker asks for limits by itself, as nothing to the others where there is no controller.
+            let refused = self.engine == "docker" && runtime == "crun" && !system::has_controllers();
+            refused.then(|| "crun: refuses what Docker asks for without the controllers".to_owned())
+        };
         let except = self.except.iter().find(|(name, _)| *name == runtime).map(|(name, reason)| format!("{name}: {reason}"));
         let missing = || self.needs.iter().find_map(|need| need.missing()).map(str::to_owned);
         let elsewhere = || (stage::vm_only() && self.needs.is_empty()).then(|| "runs natively as well".to_owned());
         let long = || (self.long && system::quick()).then(|| "long: run by make test-engines".to_owned());
-        except.or_else(missing).or_else(elsewhere).or_else(long)
+        except.or_else(docker).or_else(missing).or_else(elsewhere).or_else(long)
     }
 
     fn once(&self, name: &str) {
@@ -97,8 +102,10 @@ impl Case {
         let reason = self.reason_against();
         let ignored = reason.is_some();
         Trial::test(format!("{}::{}", self.engine, self.name), move || {
-            // The engines have races of their own (moby#45689 loses the output of a short container, say): what fails once
-            // in two times is told, what fails twice is a failure.
+            // The engines have races of their own: what fails once in two times is told, what fails twice is a failure. ctr
+            // and dockerd, say, lose the output of a short program under load: at its end they cancel the open of the FIFO
+            // that their own thread has not come back from (moby#45689; OpenFifo in containerd/fifo). Seen with runc, crun
+            // and Onggi, once in 150 to 300 programs; never with one that lives 0.1 s longer.
             if std::panic::catch_unwind(AssertUnwindSafe(|| self.once(self.name))).is_err() {
                 // By another name: what the first has left is not in its way.
                 self.once(&format!("{}_again", self.name));

@@ -12,6 +12,10 @@ fn case(name: &'static str, covers: &'static str, run: fn(&Here) -> Ran) -> Case
     })
 }
 
+/// Why crun does not run what holds runc's words.
+const WORDS: &str = "words it otherwise";
+const NO_CRIU: &str = "its library for criu is not in the system";
+
 pub fn cases() -> Vec<Case> {
     [life(), process(), confinement(), resources(), leaks()].into_iter().flatten().collect()
 }
@@ -23,14 +27,17 @@ fn life() -> Vec<Case> {
         }),
         case("missing_program", "a name that is not in PATH, in runc's words", |here| {
             here.sh("task $NAME --rm -- nosuch").exits(1).says("exec: \"nosuch\": executable file not found in $PATH")
-        }),
+        })
+        .except("crun", WORDS),
         case("missing_path", "a path that is not there", |here| {
             here.sh("task $NAME --rm -- /nosuch").exits(1).says("/nosuch").says("no such file or directory")
-        }),
+        })
+        .except("crun", WORDS),
         case("not_executable", "a file without the right to execute, and a directory", |here| {
             here.sh("task $NAME-2 --rm -- /etc").exits(1).says("is a directory");
             here.sh("task $NAME --rm -- /etc/not-executable").exits(1).says("permission denied")
-        }),
+        })
+        .except("crun", WORDS),
         case("life", "detached: running, killed, stopped, its exit code at deletion, nothing left of its state", |here| {
             here.sh("task $NAME -d -- sleep 1000
                 ctr task ls | grep \"^$NAME .*RUNNING\"
@@ -133,7 +140,8 @@ fn life() -> Vec<Case> {
                 .ok()
                 .prints("core-1.img")
         })
-        .needs(Need::Checkpoint),
+        .needs(Need::Checkpoint)
+        .except("crun", NO_CRIU),
         case("checkpoint_restore", "a counting program goes on counting in a container made of a checkpoint", |here| {
             // What it is known by is made once, at its start.
             here.sh("file() { ctr task exec --exec-id e$RANDOM $1 cat /dev/shm/$2; }
@@ -154,7 +162,8 @@ fn life() -> Vec<Case> {
                 ctr image rm localhost/$NAME:1")
                 .ok()
         })
-        .needs(Need::Checkpoint),
+        .needs(Need::Checkpoint)
+        .except("crun", NO_CRIU),
     ]
 }
 
@@ -163,7 +172,7 @@ fn process() -> Vec<Case> {
         case("terminal", "the program has a terminal of the size of the caller's", |here| {
             here.sh("terminal \"task $NAME --rm -t -- sh -c 'tty; sleep 0.3; stty size'\"").ok().prints("/dev/pts/0\n33 99\n")
         }),
-        case("exec", "in a running task: output, exit code, user, directory, and a missing program in runc's words", |here| {
+        case("exec", "in a running task: output, exit code, user, directory", |here| {
             here.sh("task $NAME -d -- sleep 1000
                 ctr task exec --exec-id a $NAME echo one
                 status ctr task exec --exec-id b $NAME sh -c 'exit 9'
@@ -172,11 +181,16 @@ fn process() -> Vec<Case> {
                 .ok()
                 .prints("one\n9\nuid=1000(user) gid=1000(user)")
                 .prints("/var");
-            here.sh("ctr task exec --exec-id e $NAME nosuch")
+            here.sh("ctr task rm -f $NAME").ok()
+        }),
+        case("exec_missing_program", "a name that is not in PATH, in a running task: runc's words", |here| {
+            here.sh("task $NAME -d -- sleep 1000").ok();
+            here.sh("ctr task exec --exec-id a $NAME nosuch")
                 .exits(1)
                 .says("exec: \"nosuch\": executable file not found in $PATH");
             here.sh("ctr task rm -f $NAME").ok()
-        }),
+        })
+        .except("crun", WORDS),
         case("exec_terminal", "exec with a terminal", |here| {
             here.sh("task $NAME -d -- sleep 1000
                 terminal \"ctr task exec -t --exec-id a $NAME sh -c 'tty; sleep 0.3; stty size'\"

@@ -49,7 +49,8 @@ pub fn count(command: &str) -> u64 {
             crate::bundle::eventually("stopped", || container.status() == "stopped");
         }
     }
-    let line = bundle.command(command.split(' ').chain([bundle.id.as_str()]));
+    let program: &[&str] = if command == "exec" { &["true"] } else { &[] };
+    let line = bundle.command(command.split(' ').chain([bundle.id.as_str()]).chain(program.iter().copied()));
     let words: Vec<String> =
         std::iter::once(line.get_program()).chain(line.get_args()).map(|word| word.to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

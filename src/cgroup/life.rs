@@ -3,13 +3,13 @@
 use super::{Cgroup, files, tree};
 use crate::error::{Context, Error, Result};
 use crate::sys::open::openat;
+use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
-use nix::unistd::{Pid, UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -117,17 +117,27 @@ impl Cgroup {
         }
     }
 
-    /// Rounds of kill(2), until a round finds none: a process that forks is met again.
+    /// Rounds of SIGKILL for each, until a round finds none: a process that forks is met again.
     fn kill_each(&self) -> Result<()> {
         for _ in 0..100 {
             let pids = self.pids()?;
             if pids.is_empty() {
                 break;
             }
+            let step = |pid: i32| move || format!("kill process {pid}");
+            let mut found = Vec::new();
             for pid in pids {
-                match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                match pidfd::open(pid) {
+                    Err(Errno::ESRCH) => {}
+                    other => found.push((pid, other.step("pidfd_open", step(pid))?)),
+                }
+            }
+            // Asked again under the descriptors: a number may have come to name a stranger.
+            let still = self.pids()?;
+            for (pid, process) in found.iter().filter(|(pid, _)| still.contains(pid)) {
+                match pidfd::send_signal(process.as_fd(), libc::SIGKILL) {
                     Ok(()) | Err(Errno::ESRCH) => {}
-                    Err(e) => return Err(Error::sys(format!("kill process {pid}"), "kill", e.into())),
+                    Err(e) => return Err(Error::sys(step(*pid)(), "pidfd_send_signal", e.into())),
                 }
             }
             if self.wait_empty(Duration::from_millis(10))? {
@@ -252,8 +262,8 @@ impl Cgroup {
 /// The processes of one directory as the kernel lists them, 0 for one of another pid namespace. A threaded cgroup lists
 /// no processes but threads; one that is gone has none.
 pub(super) fn members(dir: impl AsFd) -> nix::Result<Vec<i32>> {
-    let text = match files::read(&dir, "cgroup.procs") {
-        Err(Errno::EOPNOTSUPP) => files::read(&dir, "cgroup.threads"),
+    let text = match files::read_list(&dir, "cgroup.procs") {
+        Err(Errno::EOPNOTSUPP) => files::read_list(&dir, "cgroup.threads"),
         other => other,
     };
     match text {

@@ -164,7 +164,7 @@ impl Half {
             None => None,
         };
         if how.wait {
-            equipment.fifos = Some(entry.make_fifos()?);
+            equipment.fifo = Some(entry.make_fifo()?);
         }
         equipment.cgroup = self.cgroup.as_ref();
         entry.write_config(&bundle.raw)?;
@@ -414,6 +414,7 @@ pub(super) fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Res
     record.keyring = plan.steps.iter().any(|s| matches!(s.action, Action::Keyring(_)));
     record.own_pid_namespace = plan.namespaces.new & clone::flags::NEWPID != 0;
     let has = |stage: Stage| bundle.spec.hooks.as_ref().is_some_and(|h| !stage.of(h).is_empty());
+    record.start_container = has(Stage::StartContainer);
     record.poststart = has(Stage::Poststart);
     record.poststop = has(Stage::Poststop);
     Ok(record)

@@ -1,6 +1,7 @@
 //! The order of the steps, in one place: `config.json`, the request and the host -> [`Plan`].
 
 use super::annotations;
+use super::exec::ALL_CPUS;
 use super::labels;
 use super::mounts::{self, Context};
 use super::namespaces::{self, Namespaces};
@@ -88,6 +89,9 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
     steps.extend(proc);
+    // Since Linux 6.2 who is bound to some CPUs stays so in a cgroup with others: a container is not to be where its caller
+    // happened to be.
+    push(&mut steps, "", Action::Affinity(ALL_CPUS.to_vec()));
     steps.extend(score);
     if namespaces.new & flags::NEWNET != 0 {
         push(&mut steps, "/linux/namespaces", Action::Loopback);

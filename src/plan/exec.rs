@@ -34,7 +34,7 @@ pub struct ExecRequest<'a> {
 }
 
 /// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
-const ALL_CPUS: [u64; 128] = [u64::MAX; 128];
+pub(super) const ALL_CPUS: [u64; 128] = [u64::MAX; 128];
 const MOST_CPUS: u32 = 8192;
 
 /// The process with what it does not say itself taken from the container's own, as in runc: limits, capabilities,

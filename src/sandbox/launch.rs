@@ -11,7 +11,7 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Idmap, Pause, Plan, Slot, What};
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::{fs, process, shared::Word};
+use crate::sys::{auxv, creds, fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -22,8 +22,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Equipment<'a> {
     /// Where the child is cloned into.
     pub cgroup: Option<&'a Cgroup>,
-    /// The FIFOs between init and `start`.
-    pub fifos: Option<(OwnedFd, OwnedFd)>,
+    /// The FIFO between init and `start`.
+    pub fifo: Option<OwnedFd>,
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY; EOPNOTSUPP when it became a threaded domain):
     /// init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
@@ -63,7 +63,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     let mut given = Inheritance {
         channel: theirs,
         slots,
-        start: equipment.fifos,
+        start: equipment.fifo,
         console: equipment.console,
         home: vec![0u8; HOME_ROOM].leak(),
         listener: listener.as_ref().map(Word::share),
@@ -224,6 +224,12 @@ impl Around {
     }
 
     fn enter_all(&mut self, plan: &Plan, slots: &[Opened]) -> Result<()> {
+        let joins = plan.namespaces.outer.iter().any(|(_, kind)| *kind == flags::NEWPID);
+        // The child would be there to be traced from its first instruction (CVE-2016-9962). Only to write maps a user must
+        // own its files in procfs; then it says so itself.
+        if joins && (plan.namespaces.maps.is_none() || auxv::euid() == 0) {
+            creds::set_undumpable().step("prctl", || "become undumpable".into())?;
+        }
         for (slot, kind) in &plan.namespaces.outer {
             let name = crate::plan::namespaces::name(*kind);
             self.remember(*kind)?;

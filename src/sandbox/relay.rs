@@ -21,6 +21,8 @@ const CHUNK: usize = 4096;
 const HUNG_UP: u8 = 100;
 /// How long after init's end its terminal may be silent before it is over, in ms; only if others still hold it open.
 const SILENCE: u8 = 200;
+/// How long after init's end a reader of the output may take nothing, in ms: one that never comes back is not waited for.
+const STALLED: u16 = 10_000;
 
 /// The two sides.
 #[derive(Debug)]
@@ -151,6 +153,8 @@ impl<'a> Relay<'a> {
             if ended { PollTimeout::ZERO } else { PollTimeout::from(HUNG_UP) }
         } else if ended && !self.over && self.to_output.is_empty() {
             PollTimeout::from(SILENCE)
+        } else if ended && !self.to_output.is_empty() {
+            PollTimeout::from(STALLED)
         } else {
             PollTimeout::NONE
         }
@@ -175,6 +179,8 @@ impl<'a> Relay<'a> {
             self.read_master(ended)?;
         } else if idle && ended {
             self.over = true;
+            // Empty after a silence; else its reader has stalled.
+            self.to_output = Buffer::default();
         }
         if !output.is_empty() {
             self.write_output();

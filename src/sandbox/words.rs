@@ -185,6 +185,11 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
         (Action::Groups(_) | Action::User { .. } | Action::Identity { .. }, libc::EINVAL) => {
             error.hint("the id is not mapped in the user namespace")
         }
+        // sched_setattr(2): EPERM also where the process may not run on all CPUs. The first words are runc's.
+        (Action::Scheduler(attr), libc::EPERM) if attr.deadline > 0 => error.hint(
+            "process scheduler can't be used together with AllowedCPUs: SCHED_DEADLINE needs all CPUs, and CAP_SYS_NICE",
+        ),
+        (Action::Scheduler(_), libc::EPERM) => error.hint("it needs CAP_SYS_NICE, which the runtime lacks"),
         (Action::Seccomp(_), libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
         _ => error,
     }

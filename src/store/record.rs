@@ -48,10 +48,19 @@ pub struct Record {
     /// It has a session keyring of its own, which `exec` joins (not with `--no-new-keyring`).
     #[serde(default)]
     pub keyring: bool,
+    /// Its configuration has hooks that run in `start` before the program (`startContainer`).
+    #[serde(default)]
+    pub start_container: bool,
     /// Its configuration has hooks that run after its start (`poststart`).
     pub poststart: bool,
     /// Its configuration has hooks that run after its end (`poststop`).
     pub poststop: bool,
+}
+
+/// What every form has.
+#[derive(Deserialize)]
+struct Form {
+    version: u32,
 }
 
 impl Record {
@@ -74,6 +83,7 @@ impl Record {
             rdt: Vec::new(),
             own_pid_namespace: false,
             keyring: false,
+            start_container: false,
             poststart: false,
             poststop: false,
         }
@@ -99,11 +109,16 @@ impl Record {
         if u64::from_str_radix(sum, 16) != Ok(checksum(json.as_bytes())) {
             return Err(damaged());
         }
-        let record: Self = serde_json::from_str(json).map_err(|_| damaged())?;
-        if record.version > VERSION {
-            return Err(Error::new("state", format!("written by a newer onggi (form {})", record.version)));
+        let parsed = serde_json::from_str::<Self>(json);
+        // A later form may lack or turn what this one needs: that it is later is then all there is to know.
+        let version = match &parsed {
+            Ok(record) => record.version,
+            Err(_) => serde_json::from_str::<Form>(json).map_err(|_| damaged())?.version,
+        };
+        if version > VERSION {
+            return Err(Error::new("state", format!("written by a newer onggi (form {version})")));
         }
-        Ok(record)
+        parsed.map_err(|_| damaged())
     }
 }
 
@@ -140,5 +155,8 @@ mod tests {
         let mut record = Record::new("c");
         record.version = VERSION + 1;
         assert!(Record::from_bytes(&record.to_bytes()).unwrap_err().to_string().contains("newer"));
+        let other = b"{\"version\":2,\"name\":\"c\"}";
+        let bytes = [&other[..], format!("\n{:016x}\n", checksum(other)).as_bytes()].concat();
+        assert!(Record::from_bytes(&bytes).unwrap_err().to_string().contains("newer"));
     }
 }

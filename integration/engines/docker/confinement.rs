@@ -73,7 +73,7 @@ fn privileges() -> Vec<Case> {
 fn namespaces() -> Vec<Case> {
     vec![
         case("pid_host", "--pid=host sees the host's processes; --pid=container joins", |here| {
-            here.sh("docker run --rm --network none --pid host box ps | grep -q '[d]ockerd'
+            here.sh("docker run --rm --network none --pid host box ps | grep '[d]ockerd'
                 docker run -d --name $NAME --network none box sleep 4723
                 docker run --rm --network none --pid container:$NAME box ps | grep '4723'
                 docker rm -f $NAME")

@@ -148,7 +148,8 @@ fn signals() -> Vec<Case> {
                 .ok()
                 .prints("one")
         })
-        .needs(Need::Checkpoint),
+        .needs(Need::Checkpoint)
+        .except("crun", "its library for criu is not in the system"),
         case("pause", "a paused container stands still, is shown so, takes no exec, goes on", |here| {
             here.sh("docker run -d --name $NAME --network none box sh -c 'while :; do echo tick; sleep 0.02; done'
                 docker pause $NAME

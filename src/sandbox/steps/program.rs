@@ -167,7 +167,7 @@ pub(super) fn hooks(child: &Child, hooks: &[ChildHook]) -> Result<(), Fail> {
         failed.part = u16::try_from(n).unwrap_or(u16::MAX);
         return Err(Fail(failed));
     }
-    Ok(())
+    child.hooks_done()
 }
 
 /// `n` in decimal digits.

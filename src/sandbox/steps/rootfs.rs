@@ -102,6 +102,13 @@ fn parent(child: &mut Child, path: &CStr) -> Result<inroot::Name, Fail> {
     Ok(name)
 }
 
+/// Makes the directory `path`, the last component of which is not there; nothing when something came to be there.
+pub(super) fn new_directory(child: &mut Child, path: &CStr) -> Result<Option<OwnedFd>, Fail> {
+    let name = parent(child, path)?;
+    let Some((dir, _)) = &child.parent else { return Err(Fail::call("openat2", Errno::EBADF)) };
+    inroot::new_directory(dir.as_fd(), name.c_str().call("mkdirat")?).call("mkdirat")
+}
+
 /// A link. A name that is taken stays, unless it is to be replaced (`/dev/ptmx`).
 pub(super) fn symlink(child: &mut Child, path: &CStr, target: &CStr, replace: bool, only_if: Option<&CStr>) -> Result<(), Fail> {
     if let Some(needed) = only_if {
@@ -198,8 +205,8 @@ fn console_node(root: BorrowedFd<'_>, node: BorrowedFd<'_>) -> Result<(), Fail> 
 /// container's own node takes its place. Where that cannot be had the host's does its work.
 pub(super) fn null_streams(child: &Child) {
     let is_null = |st: libc::stat| fs::kind(st.st_mode) == libc::S_IFCHR && st.st_rdev == libc::makedev(1, 3);
-    let on_null = |n: &i32| fs::stat_stdio(*n).is_ok_and(is_null);
-    if ![0, 1, 2].iter().any(on_null) {
+    let on_null = [0, 1, 2].map(|n| fs::stat_stdio(n).is_ok_and(is_null));
+    if on_null == [false; 3] {
         return;
     }
     let Some(root) = &child.root else { return };
@@ -209,7 +216,7 @@ pub(super) fn null_streams(child: &Child) {
     if !fs::stat(null.as_fd()).is_ok_and(is_null) || fs::set_status_flags(null.as_fd(), 0).is_err() {
         return;
     }
-    for n in (0..=2).filter(on_null) {
+    for (n, _) in (0..=2).zip(on_null).filter(|(_, on_null)| *on_null) {
         // Fails for no reason but those that leave the stream as it was.
         let _as_it_was = fs::become_stdio(null.as_fd(), n);
     }
