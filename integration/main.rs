@@ -4,6 +4,7 @@
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call (1 is `make sweeps`; without it each has its own step)
 //! FAULT_FIRST=3   and begin with the third, not with a random one
+//! ADVISORIES=all  those of `advisories` that take long try everything
 //! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
@@ -24,6 +25,7 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod advisories;
 mod apparmor;
 mod bad_input;
 mod budget;
@@ -46,7 +48,6 @@ mod notify;
 mod process;
 mod program;
 mod resources;
-mod rootfs_attacks;
 mod rootless;
 mod seccomp;
 mod selinux;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         Some("mountwatch") => return fault_matrix::programs::mountwatch(),
         Some("ftkill") => return faults::ftkill::main(),
         Some("overmount") => return faults::overmount::main(),
+        Some("leaky") => return advisories::leaky(),
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -86,6 +88,7 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        advisories::cases(),
         apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
@@ -109,7 +112,6 @@ fn main() -> ExitCode {
         process::cases(),
         program::cases(),
         resources::cases(),
-        rootfs_attacks::cases(),
         seccomp::cases(),
         selinux::cases(),
         rootless::cases(),

@@ -81,15 +81,32 @@ pub struct Store {
 
 impl Store {
     /// Opens the root to look at what is there; `None` when nothing ever was.
+    ///
+    /// # Errors
+    /// It is writable by others, or not ours: who can write there can make us kill and remove.
     pub fn open(root: Option<&Path>) -> Result<Option<Self>> {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
         match open_dir(&path) {
             Err(Errno::ENOENT) => Ok(None),
             other => {
-                let dir = Rc::new(other.step("open", || format!("open the state root {}", path.display()))?);
-                Ok(Some(Self { dir, path }))
+                let dir = other.step("open", || format!("open the state root {}", path.display()))?;
+                Self::of(dir, path).map(Some)
             }
         }
+    }
+
+    /// The root, if nobody else can put anything there.
+    fn of(dir: OwnedFd, path: PathBuf) -> Result<Self> {
+        let refused = |cause| Error::new(format!("use the state root {}", path.display()), cause);
+        let stat = fstat(&dir).step("fstat", || format!("look at the state root {}", path.display()))?;
+        // A sticky bit does not keep others from making what is not there yet.
+        if stat.st_mode & 0o022 != 0 {
+            return Err(refused("others may write to it").hint("chmod go-w"));
+        }
+        if stat.st_uid != auxv::euid() {
+            return Err(refused("it belongs to another user"));
+        }
+        Ok(Self { dir: Rc::new(dir), path })
     }
 
     /// Opens the root, making it if need be: mode 0700, and sticky for a user's, so that no cleaner takes it away.
@@ -107,7 +124,6 @@ impl Store {
             _ => e,
         };
         let step = || format!("make the state root {}", path.display());
-        let uid = auxv::euid();
         let dir = match open_dir(&path) {
             Err(Errno::ENOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
@@ -124,14 +140,7 @@ impl Store {
             }
             other => other.step("open", || format!("open the state root {}", path.display()))?,
         };
-        let stat = fstat(&dir).step("fstat", step)?;
-        if stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0 {
-            return Err(Error::new(format!("use the state root {}", path.display()), "others may write to it").hint("chmod go-w"));
-        }
-        if stat.st_uid != uid {
-            return Err(Error::new(format!("use the state root {}", path.display()), "it belongs to another user"));
-        }
-        Ok(Self { dir: Rc::new(dir), path })
+        Self::of(dir, path)
     }
 
     /// Claims the id and locks its directory.

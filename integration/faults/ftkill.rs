@@ -9,6 +9,7 @@
 //!     errno=NUMBER           the call is not made, and answers so
 //!     storm                  from N on every call that may be interrupted answers EINTR the first, third, ... time
 //!     run=SHELL-COMMAND      before the call, with FTKILL_PID, and the container's first process as FTKILL_INIT
+//!     each=SHELL-COMMAND     the same, and before every later call
 //!     swap=A:B,C:D...        these names are exchanged before the call
 //!     flip=A:B,C:D...        the same, and back before the next call
 //!     mount=SOURCE:TARGET:ROOTFS  puts a mount of SOURCE over the container's TARGET, at the first call from N on where
@@ -87,6 +88,7 @@ enum Action {
     Errno(i64),
     Storm,
     Run(String),
+    Each(String),
     Swap(Vec<(String, String)>, Back),
     Mount([String; 3]),
 }
@@ -147,6 +149,7 @@ pub fn main() -> ExitCode {
         Some(("errno", number)) => Action::Errno(number.parse().expect("a number")),
         None if mode == "storm" => Action::Storm,
         Some(("run", command)) => Action::Run(command.into()),
+        Some(("each", command)) => Action::Each(command.into()),
         Some(("swap", pairs)) => Action::Swap(names(pairs), Back::Never),
         Some(("flip", pairs)) => Action::Swap(names(pairs), Back::Pending),
         Some(("mount", places)) => {
@@ -318,7 +321,7 @@ impl Tracer {
             *back = Back::Never;
         }
         let wanted = match self.action {
-            Action::Storm => self.calls >= self.at,
+            Action::Storm | Action::Each(_) => self.calls >= self.at,
             Action::Mount(_) => self.calls >= self.at && self.fired < 0,
             _ => self.calls == self.at && self.fired < 0,
         };
@@ -349,7 +352,7 @@ impl Tracer {
                 *made += 1;
                 fails = (*made % 2 == 1).then_some(i64::from(libc::EINTR));
             }
-            Action::Run(command) => {
+            Action::Run(command) | Action::Each(command) => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", command]).env("FTKILL_PID", pid.to_string());
                 let status = shell.env("FTKILL_INIT", init.map_or_else(String::new, |pid| pid.to_string())).status();

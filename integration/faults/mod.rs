@@ -17,7 +17,8 @@ use crate::bundle::{Bundle, find_program};
 use crate::case;
 use crate::case::Case;
 use crate::hostdelta::CaseGroup;
-use driver::{Order, Report};
+use driver::Order;
+pub use driver::Report;
 use nix::libc;
 use std::fs;
 use std::process::Command;
@@ -51,13 +52,18 @@ pub fn count(command: &str) -> u64 {
     }
     let program: &[&str] = if command == "exec" { &["true"] } else { &[] };
     let line = bundle.command(command.split(' ').chain([bundle.id.as_str()]).chain(program.iter().copied()));
-    let words: Vec<String> =
-        std::iter::once(line.get_program()).chain(line.get_args()).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = words(&line);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     trace(&bundle, &group, "tree-count", 0, &words).calls
 }
 
-fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
+/// The words of a command that has not been started.
+pub fn words(command: &Command) -> Vec<String> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy().into_owned()).collect()
+}
+
+pub fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
     let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
     let order = Order { mode, at, command: &command, program: None, own: false, then: None, limit: Duration::from_secs(30) };
     driver::trace(bundle, group.path(), &order).unwrap_or_else(|| panic!("{command:?} hangs at {at}"))

@@ -1,6 +1,7 @@
 //! A bundle, whoever calls the runtime on it, and a cgroup that all of it runs in: what one point of a sweep needs.
 
 use super::driver::{Report, trace};
+use super::words;
 use crate::bundle::{Bundle, Output, eventually};
 use crate::hostdelta::{CaseGroup, Snapshot};
 use crate::rootless::{as_id, give_bundle};
@@ -236,10 +237,4 @@ pub enum To {
     Running,
     Paused,
     Stopped,
-}
-
-/// The words of a command that has not been started.
-fn words(command: &Command) -> Vec<String> {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words.map(|word| word.to_string_lossy().into_owned()).collect()
 }

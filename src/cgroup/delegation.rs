@@ -77,7 +77,8 @@ fn may_enter(directory: &Path) -> nix::Result<bool> {
     }
 }
 
-fn allowed(path: &Path, how: AccessFlags) -> nix::Result<bool> {
+/// Whether the effective user may.
+pub(super) fn allowed(path: &Path, how: AccessFlags) -> nix::Result<bool> {
     match faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS) {
         Ok(()) => Ok(true),
         Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => Ok(false),

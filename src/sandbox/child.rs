@@ -187,27 +187,27 @@ impl Child {
         Report::new(Kind::Reached, 0, 0).send(self.report_to()).call("write")
     }
 
-    /// Closes everything from descriptor `first` on but the channel, the FIFO, a seccomp listener and what `slots` hold (at
-    /// most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days, holds nothing
-    /// of the caller's and nothing of the host's that it was not given. And it ends when it is told to: the kernel keeps
-    /// signals without a handler from the first process of a PID namespace (pid_namespaces(7)).
+    /// Closes everything from descriptor `first` on but the channel, the FIFO, a console socket that is still wanted, and what
+    /// `slots` hold (at most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days,
+    /// or shows itself in a container, holds nothing of the caller's and nothing of the host's that it was not given. And who
+    /// waits ends when told to: the kernel keeps signals without a handler from the first process of a PID namespace
+    /// (pid_namespaces(7)).
     pub(super) fn release(&mut self, first: u32, slots: &[Slot]) -> Result<(), Fail> {
-        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
-            process::end_by(signal).call("rt_sigaction")?;
-        }
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
         let mut keep = [number(&self.given.channel); 5];
         if let Some(start) = &self.given.start {
             keep[1] = number(start);
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                process::end_by(signal).call("rt_sigaction")?;
+            }
         }
         for (to, slot) in keep[2..4].iter_mut().zip(slots) {
             if let Some(Opened::Fd(fd, _)) = self.given.slots.get(slot.0) {
                 *to = number(fd);
             }
         }
-        // The parent may not have taken it yet.
-        if let (Some(last), Some(listener)) = (keep.last_mut(), self.listener()) {
-            *last = listener;
+        if let Some(console) = &self.given.console {
+            keep[4] = number(console);
         }
         keep.sort_unstable();
         let mut next = first;
@@ -220,7 +220,7 @@ impl Child {
         fs::close_between(next, u32::MAX).call("close_range")?;
         // Their numbers are free now, and may come to mean something else.
         std::mem::forget(self.parent.take());
-        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
+        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir] {
             std::mem::forget(fd.take());
         }
         for (_, slot) in self.given.slots.iter_mut().enumerate().filter(|(n, _)| !slots.contains(&Slot(*n))) {

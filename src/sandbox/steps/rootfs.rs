@@ -133,7 +133,7 @@ pub(super) fn symlink(child: &mut Child, path: &CStr, target: &CStr, replace: bo
 /// A pseudo-terminal of the container's own devpts (of a private one if it has none): the master is handed out, the slave
 /// becomes the controlling terminal, the standard streams, and /dev/console. No path of the container is trusted
 /// (CVE-2025-52565, CVE-2026-88264).
-pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32, node: bool) -> Result<(), Fail> {
+pub(super) fn console(child: &mut Child, rows: u16, columns: u16, uid: u32, node: bool) -> Result<(), Fail> {
     let private;
     let devpts = match &child.devpts {
         Some(fd) => fd.as_fd(),
@@ -154,7 +154,7 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32, node: bo
         let node = mount::open_tree(slave.as_fd(), c"", false, false).call("open_tree")?;
         console_node(child.root()?, node.as_fd())?;
     }
-    if let Some(socket) = &child.given.console {
+    if let Some(socket) = child.given.console.take() {
         crate::sys::socket::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx").call("sendmsg")?;
     }
     drop(master);
