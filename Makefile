@@ -45,7 +45,7 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget test-engines test-engines-quick man clean tools test-tools release-musl
+.PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget test-engines test-engines-quick man clean tools test-tools release-musl sweeps
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -137,6 +137,12 @@ test: test-tools
 test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
+
+# Every system call of every command killed, failed, and the ground moved under it: an hour or two. `make test` tries some of
+# the points. The table goes to target/sweeps.md. SWEEPS=faults::swapped for a part.
+SWEEPS ?= faults::
+sweeps: test-tools
+	$(if $(SUDO),$(RUNNER)="sudo -E" )FAULT_STEP=1 $(CARGO) test --locked --test integration -- $(SWEEPS)
 
 # What the release build costs: test-root has counted for a debug build. Then whether `make bench` works at all.
 test-budget: test-tools release work

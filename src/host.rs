@@ -56,7 +56,8 @@ impl Host {
         let host = Self::probe_for(process, !spec.linux.mount_label.is_empty())?;
         let hierarchy = Hierarchy::probe()?;
         let delegation = match &hierarchy {
-            Some(hierarchy) if host.nested || !host.privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path),
+            Some(hierarchy) if host.nested || !host.privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path)
+                .step("faccessat2", || "look at what is delegated to this user".into())?,
             _ => Delegation::default(),
         };
         let resctrl = if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None };

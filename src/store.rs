@@ -17,8 +17,9 @@ pub use record::Record;
 use crate::error::{Context, Error, Result};
 use crate::sys::auxv;
 use crate::sys::fs::{self, leave, lock, read_file};
+use crate::sys::open::{open, openat};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
@@ -202,7 +203,7 @@ impl Store {
 }
 
 fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
-    nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn read(dir: BorrowedFd<'_>, name: &str, usual: usize, step: impl Fn(&str) -> String) -> Result<(Vec<u8>, OwnedFd)> {
@@ -438,9 +439,9 @@ impl Entry {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
             other => return other.step("unlinkat", || self.step("remove", "")),
         }
-        let mut dir =
-            nix::dir::Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-                .step("openat", || self.step("list", ""))?;
+        let mut dir = openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .and_then(nix::dir::Dir::from_fd)
+            .step("openat", || self.step("list", ""))?;
         for entry in dir.iter() {
             let entry = entry.step("getdents64", || self.step("list", ""))?;
             let name = entry.file_name();

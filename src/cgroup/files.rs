@@ -1,8 +1,9 @@
 //! The small text files of cgroupfs, read and written whole, relative to a directory's descriptor.
 
 use crate::sys::fs;
+use crate::sys::open::openat;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd;
 use std::ffi::CString;

@@ -61,7 +61,7 @@ impl Session {
         if std::env::var_os("PATH").is_none_or(|p| p.is_empty()) {
             command.env("PATH", PLACES);
         }
-        crate::sys::spawn::default_signal(libc::SIGCHLD);
+        crate::sys::spawn::default_signal(libc::SIGCHLD).step("rt_sigaction", step)?;
         let all = || keep.iter().copied().chain([theirs.as_fd()]);
         for fd in all() {
             inherit(fd, true).step("fcntl", step)?;

@@ -20,8 +20,14 @@ pub fn stdio(n: i32) -> BorrowedFd<'static> {
 
 /// openat(2), always close-on-exec.
 pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> nix::Result<OwnedFd> {
-    // SAFETY: `path` is a NUL-terminated string.
-    owned(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+    loop {
+        // SAFETY: `path` is a NUL-terminated string.
+        match owned(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) }) {
+            // File systems on a network answer so.
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// Reads until the buffer is full or the file ends.
