@@ -3,6 +3,7 @@
 //! `FAULT_STEP=10` tries every tenth point only.
 
 pub mod ftkill;
+mod masked;
 
 use crate::bundle::{Bundle, eventually, find_program};
 use crate::case;
@@ -24,7 +25,7 @@ const LEAKS: &str = "leaves a cgroup, a process or an unreadable state at some p
 
 pub fn cases() -> Vec<Case> {
     let ours = |case: Case| case.except("runc", LEAKS).except("crun", LEAKS);
-    vec![
+    let sweeps = vec![
         ours(case!(create_killed_at_any_call_leaves_nothing)),
         ours(case!(create_with_any_process_killed_leaves_nothing)),
         ours(case!(run_killed_at_any_call_leaves_nothing)),
@@ -38,7 +39,8 @@ pub fn cases() -> Vec<Case> {
         case!(the_tracer_makes_a_call_fail),
         case!(the_tracer_runs_a_command_before_a_call),
         case!(the_tracer_counts_the_same_calls_as_strace),
-    ]
+    ];
+    sweeps.into_iter().chain(masked::cases()).collect()
 }
 
 fn create_killed_at_any_call_leaves_nothing() {
