@@ -38,7 +38,7 @@ APPARMOR ?= $(if $(wildcard /etc/apparmor.d/abi/4.0),yes)
 ifeq ($(APPARMOR),yes)
 CONTRIB += contrib/apparmor/onggi:$(ETC)/apparmor.d/onggi
 endif
-# make bench BENCH="--rounds 300 crun other=/path/to/a/runtime"
+# make bench BENCH="--rounds 300 --realtime onggi=target/release/onggi crun other=/path/to/a/runtime"
 BENCH   ?=
 ROOT_TESTS = --test integration --test parent --test cgroup_unit
 ENGINES  = --test engines
@@ -48,7 +48,7 @@ HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
 .PHONY: run test lint check release release-of-what-is-there stress bench install uninstall test-vm test-kernels test-root test-engines \
-	test-engines-quick man clean tools test-tools fuzz fuzz-quick fuzz-tools reproducible deny
+	test-engines-quick man clean tools test-tools fuzz fuzz-quick fuzz-tools reproducible deny bench-record work test-budget
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -57,8 +57,8 @@ tools:
 	box=$$(command -v busybox) && ! ldd "$$box" >/dev/null 2>&1 || need="$$need busybox-static"; \
 	$(apt-install)
 
-# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids, CRIU and
-# the program that keeps packets from what it saves.
+# What the tests need besides: the library that our filters are compared with, network devices, subordinate ids, what counts
+# instructions, CRIU and the program that keeps packets from what it saves.
 test-tools: tools
 	@need=; \
 	[ -e /usr/include/seccomp.h ] || need="$$need libseccomp-dev"; \
@@ -66,6 +66,7 @@ test-tools: tools
 	command -v strace >/dev/null || need="$$need strace"; \
 	command -v newuidmap >/dev/null || need="$$need uidmap"; \
 	command -v criu >/dev/null || need="$$need criu"; \
+	command -v valgrind >/dev/null || need="$$need valgrind"; \
 	command -v iptables-restore >/dev/null || need="$$need iptables"; \
 	$(apt-install)
 
@@ -82,6 +83,8 @@ endef
 
 # Where crates lie is written into what is compiled of them. The same binary comes of every directory without it.
 REGISTRY = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+# The same for every build of the release profile, or each would begin anew.
+FLAGS    = target.$(HOST).rustflags = [$(REMAP)]
 REMAP    = $(foreach dir,$(wildcard $(REGISTRY)/*),"--remap-path-prefix=$(dir)=/crates"$(comma)) "--remap-path-prefix=$(CURDIR)=/onggi"
 comma   := ,
 
@@ -91,7 +94,7 @@ release: tools
 	@$(MAKE) --no-print-directory release-of-what-is-there
 
 release-of-what-is-there:
-	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked --config 'target.$(HOST).rustflags = [$(REMAP)]'
+	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked --config '$(FLAGS)'
 	@mkdir -p $(TARGET)/release
 	@ln -f $(TARGET)/$(HOST)/release/onggi $(BIN)
 
@@ -111,6 +114,7 @@ lint: test-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) clippy $(ROOT_TESTS) $(ENGINES) --test bench --locked -- -D warnings
+	$(CARGO) clippy --features work --bin onggi-work --locked -- -D warnings
 
 check:
 	$(MAKE) lint
@@ -123,12 +127,17 @@ test: test-tools
 	$(CARGO) test --locked
 	$(MAKE) fuzz-quick
 	$(MAKE) test-root
+	$(MAKE) test-budget
 	$(MAKE) test-engines-quick
 	$(MAKE) test-vm
 
 test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
+
+# What the release build costs: test-root has counted for a debug build.
+test-budget: test-tools release work
+	RUNTIME="$(abspath $(BIN))" $(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration -- budget::
 
 # containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
 test-engines: test-tools
@@ -144,8 +153,14 @@ test-vm: release
 	integration/vm/run
 	integration/vm/run -s
 
-# As root. Other runtimes are those in PATH; the tables and a plot go to target/bench.
-bench: release
+# The parent's work alone: a program for `make bench` and the budgets, of the release profile.
+work: tools
+	$(CARGO) build --release --locked --features work --bin onggi-work --config '$(FLAGS)'
+	@mkdir -p $(TARGET)/release
+	@ln -f $(TARGET)/$(HOST)/release/onggi-work $(TARGET)/release/onggi-work
+
+# As root, some six minutes. Other runtimes are those in PATH; the tables and a plot go to target/bench.
+bench: release work
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
 
 # Two builds, one hash.
@@ -180,6 +195,11 @@ test-kernels: release
 # What `make test` samples, in full, with the release build: half an hour on two processors.
 stress: release
 	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
+# Puts the figures of this machine into BENCH.md.
+bench-record: bench
+	sed -i '/^<!-- make bench-record /q' BENCH.md
+	{ echo; echo '![medians](integration/bench/bench.svg)'; echo; cat target/bench/bench.md; } | cat -s >>BENCH.md
+	cp target/bench/bench.svg integration/bench/bench.svg
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

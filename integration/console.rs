@@ -34,8 +34,6 @@ pub fn cases() -> Vec<Case> {
         case!(the_caller_s_terminal_is_raw_meanwhile_and_restored),
         case!(exec_in_the_foreground_has_a_terminal_too),
         case!(keys_and_status_pass_through_the_foreground),
-        case!(without_a_terminal_the_caller_s_cannot_be_pushed_into),
-        case!(links_in_dev_lead_nowhere).except("crun", "CVE-2026-88264"),
     ]
 }
 
@@ -273,11 +271,21 @@ fn exec_in_the_foreground_has_a_terminal_too() {
     assert_eq!(caller.ends(), 9);
 }
 
-fn without_a_terminal_the_caller_s_cannot_be_pushed_into() {
-    // The streams are the caller's terminal; it must not be that of the program's session.
-    let script = "for n in 0 1 2; do /inside push /proc/self/fd/$n; done; /inside tty; /inside push /dev/tty; echo end";
-    let bundle = Bundle::new().sh(script);
-    let mut caller = Caller::run(&bundle);
+/// The streams are the caller's terminal; it must not be that of the program's session.
+const PUSH: &str = "for n in 0 1 2; do /inside push /proc/self/fd/$n; done; /inside tty; /inside push /dev/tty; echo end";
+
+pub fn without_a_terminal_the_caller_s_cannot_be_pushed_into() {
+    let bundle = Bundle::new().sh(PUSH);
+    cannot_push(Caller::run(&bundle));
+}
+
+pub fn an_exec_without_a_terminal_cannot_push_either() {
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    bundle.detach();
+    cannot_push(Caller::call(&bundle, bundle.command(["exec", &bundle.id, "sh", "-c", PUSH])));
+}
+
+fn cannot_push(mut caller: Caller) {
     caller.sees("end\r\n");
     assert_eq!(caller.ends(), 0);
     let seen = caller.seen.replace("\r\n", "\n");
@@ -287,7 +295,7 @@ fn without_a_terminal_the_caller_s_cannot_be_pushed_into() {
     assert_eq!((tty(lines[3])["control"].clone(), lines[4]), (json!(false), "ENXIO"), "{lines:?}");
 }
 
-fn links_in_dev_lead_nowhere() {
+pub fn links_in_dev_lead_nowhere() {
     for place in ["console", "pts", "ptmx", "null", "tty"] {
         for (name, number) in [("file", 0), ("dir", 0), ("dir/new", 1), ("deep", 1)] {
             let mut bundle = terminal(Bundle::new().sh("test ! -e /dev/console || stat -c %F,%t /dev/console"));

@@ -17,6 +17,7 @@ pub fn cases() -> Vec<Case> {
         case!(ps_prints_the_pids_as_one_array).except("crun", "in a line each"),
         case!(ps_prints_the_container_s_lines_of_the_table).except("crun", "its table is the pids alone"),
         case!(ps_finds_processes_in_cgroups_below),
+        case!(ps_finds_every_one_of_many_processes),
         case!(ps_of_a_stopped_container_is_empty).ours("crun and runc 1.1 fail"),
         case!(pause_freezes_and_resume_thaws),
         case!(pause_works_before_start).except("crun", "calls it created"),
@@ -97,6 +98,17 @@ fn ps_prints_the_container_s_lines_of_the_table() {
 }
 
 /// A container that runs systemd moves all it has.
+fn ps_finds_every_one_of_many_processes() {
+    // More than a page of numbers.
+    let bundle = Bundle::new().sh("i=0; while [ $i -lt 1500 ]; do sleep 1000 & i=$((i+1)); done; echo all; wait");
+    let bundle = bundle.remove("/process/rlimits");
+    let container = bundle.detach();
+    crate::bundle::eventually("they are there", || container.stdout() == "all\n");
+    let output = container.call("ps", &["--format=json"]);
+    let pids: Vec<u32> = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    assert_eq!(pids.len(), 1501);
+}
+
 fn ps_finds_processes_in_cgroups_below() {
     let bundle = sleeper();
     let container = bundle.detach();

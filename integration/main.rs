@@ -3,6 +3,7 @@
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
 //! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! ADVISORIES=all  those of `advisories` that take long try everything
 //! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
@@ -23,6 +24,7 @@ mod hosts;
 mod inside;
 mod stage;
 
+mod advisories;
 mod apparmor;
 mod bad_input;
 mod budget;
@@ -45,7 +47,6 @@ mod notify;
 mod process;
 mod program;
 mod resources;
-mod rootfs_attacks;
 mod rootless;
 mod seccomp;
 mod selinux;
@@ -69,6 +70,7 @@ fn main() -> ExitCode {
         Some("holder") => return fault_matrix::programs::holder(),
         Some("mountwatch") => return fault_matrix::programs::mountwatch(),
         Some("ftkill") => return faults::ftkill::main(),
+        Some("leaky") => return advisories::leaky(),
         _ => {}
     }
     let arguments = libtest_mimic::Arguments::from_args();
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
     // Place and message, also of a test's own threads; what called the test tells nothing.
     std::panic::set_hook(Box::new(|panic| eprintln!("{panic}")));
     let cases = [
+        advisories::cases(),
         apparmor::cases(),
         bundles::cases(),
         hosts::cases(),
@@ -107,7 +110,6 @@ fn main() -> ExitCode {
         process::cases(),
         program::cases(),
         resources::cases(),
-        rootfs_attacks::cases(),
         seccomp::cases(),
         selinux::cases(),
         rootless::cases(),

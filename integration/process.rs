@@ -17,7 +17,6 @@ pub fn cases() -> Vec<Case> {
         case!(an_unknown_capability_is_ignored).except("crun", "refuses it"),
         case!(user_and_group_are_as_asked),
         case!(additional_groups_are_exactly_those_asked_for),
-        case!(without_additional_groups_there_are_none),
         case!(umask_is_as_asked),
         case!(umask_is_0022_when_not_asked).except("runc", "0022 since 1.2; the caller's before"),
         case!(rlimits_are_as_asked),
@@ -109,18 +108,6 @@ fn user_and_group_are_as_asked() {
 fn additional_groups_are_exactly_those_asked_for() {
     let report = Bundle::new().set("/process/user/additionalGids", json!([10, 20, 400000])).report(&[]);
     assert_eq!(report["status"]["Groups"], "10 20 400000");
-}
-
-fn without_additional_groups_there_are_none() {
-    let bundle = Bundle::new().inside(&["report"]);
-    bundle.write();
-    // The caller's own groups are not the container's.
-    let run = bundle.command(["run", &bundle.id]);
-    let mut with_groups = std::process::Command::new("setpriv");
-    with_groups.args(["--groups", "27,44"]).arg(run.get_program()).args(run.get_args()).current_dir(bundle.dir());
-    let output = bundle.finish(with_groups);
-    let report: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
-    assert_eq!(report["status"]["Groups"], "");
 }
 
 fn umask_is_as_asked() {

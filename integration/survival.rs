@@ -1,5 +1,5 @@
 //! What a container survives: the loss of the binary, of its configuration, of its state; a reboot, a reused pid; many
-//! commands at once.
+//! commands at once. And how it ends before its program runs.
 
 use crate::bundle::{Bundle, Container, eventually};
 use crate::case;
@@ -18,6 +18,9 @@ pub fn cases() -> Vec<Case> {
         case!(a_created_container_survives_its_binary_and_config),
         case!(a_running_container_survives_its_binary_and_config),
         case!(a_container_whose_bundle_is_gone_can_be_deleted),
+        case!(a_created_container_ends_when_it_is_asked_to).except("crun", "its init ignores the signals"),
+        case!(a_program_starts_with_default_signals_after_the_wait).ours("others hand down what their caller ignores"),
+        case!(start_tells_of_an_init_that_died_before_the_program).ours("others word it otherwise, or call it a success"),
         case!(a_broken_state_of_a_created_container_is_cleared).ours(STATE),
         case!(a_broken_state_of_a_running_container_is_cleared).ours(STATE),
         case!(a_broken_state_of_a_stopped_container_is_cleared).ours(STATE),
@@ -54,6 +57,42 @@ impl Copy {
         let output = bundle.finish(copied);
         assert_eq!((output.status, output.stderr.as_str()), (0, ""), "{words:?}: {output:?}");
     }
+}
+
+fn a_created_container_ends_when_it_is_asked_to() {
+    for signal in ["TERM", "INT", "HUP", "QUIT"] {
+        let bundle = sleeper();
+        let container = bundle.create();
+        // At once: it must not be lost on an init that was made known a moment ago.
+        container.kill(signal).wait();
+        assert_eq!(container.status(), "stopped", "{signal}");
+        assert_ne!(container.call("start", &[]).status, 0, "{signal}");
+        container.ok("delete", &[]);
+    }
+}
+
+fn a_program_starts_with_default_signals_after_the_wait() {
+    let bundle = Bundle::new().args(["grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status"]);
+    let container = bundle.create();
+    container.start().wait();
+    let none = "0".repeat(16);
+    assert_eq!(container.stdout(), format!("SigBlk:\t{none}\nSigIgn:\t{none}\nSigCgt:\t{none}\n"));
+}
+
+fn start_tells_of_an_init_that_died_before_the_program() {
+    let script = "touch /waits; exec sleep 1000";
+    let bundle = sleeper().set("/hooks/startContainer/-", json!({"path": "/bin/sh", "args": ["sh", "-c", script]}));
+    let container = bundle.create();
+    let mut start = bundle.command(["start", &bundle.id]);
+    let start = start.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run start");
+    eventually("the hook runs", || bundle.rootfs().join("waits").exists());
+    let killed = Command::new("kill").args(["-9", &container.pid.to_string()]).status().expect("run kill");
+    assert!(killed.success());
+    let output = start.wait_with_output().expect("wait for start");
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && words.contains("container init died"), "{output:?}");
+    assert_eq!(container.status(), "stopped");
+    container.ok("delete", &[]);
 }
 
 fn status(bundle: &Bundle) -> String {

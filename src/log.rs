@@ -5,9 +5,11 @@
 //! containerd decodes every line of it.
 
 use crate::error::Error;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -52,6 +54,9 @@ struct Sink {
     format: Format,
     level: Level,
 }
+
+/// How long a reader of stderr may keep the last words waiting, in ms.
+const PATIENCE: u16 = 3000;
 
 static SINK: OnceLock<Sink> = OnceLock::new();
 
@@ -132,9 +137,16 @@ fn whole(mut file: &File, line: &[u8]) -> std::io::Result<()> {
     file.write_all(line)
 }
 
+/// It may be closed, or a pipe or terminal that nobody reads (runc#2530): then there is nobody left to tell.
 fn write_stderr(line: &[u8]) {
-    // stderr may be closed or a pipe that nobody reads: there is nobody left to tell.
-    drop(std::io::stderr().write_all(line));
+    let mut stderr = std::io::stderr();
+    // A pipe that is ready takes so much at once without waiting (pipe(7), PIPE_BUF).
+    for part in line.chunks(4096) {
+        let ready = poll(&mut [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)], PollTimeout::from(PATIENCE));
+        if ready == Ok(0) || stderr.write_all(part).is_err() {
+            return;
+        }
+    }
 }
 
 /// Keys in the order of the alphabet as Go's encoder writes them, then the parts of the error.

@@ -41,8 +41,10 @@ const OWN_BINARY: &str = "/proc/self/exe";
 /// # Errors
 /// `/proc` is not there, or no way is open. The container must not be made then.
 pub fn ensure(state_root: &Path) -> Result<()> {
-    let binary = File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"))?;
-    if memfd::is_sealed(binary.as_fd()) || is_unlinked_copy(&binary)? {
+    let open = || File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"));
+    // No copy of ours has a name.
+    let nameless = std::fs::metadata(OWN_BINARY).step("stat", || format!("stat {OWN_BINARY}"))?.nlink() == 0;
+    if nameless && is_a_copy(&open()?)? {
         // The kernel has named the process after the descriptor's number.
         memfd::set_process_name(c"onggi");
         return Ok(());
@@ -55,6 +57,7 @@ pub fn ensure(state_root: &Path) -> Result<()> {
     if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
         return Err(Error::new("seal the binary", "the kernel does not report the seals of a memory file"));
     }
+    let binary = open()?;
     let copy = match sealed_copy(&binary) {
         Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
             unlinked_copy(&binary, state_root)?
@@ -88,6 +91,11 @@ fn step_out_of_the_binary() -> nix::Result<()> {
     }
     exe::replace_program(None)?;
     link.set(nothing.as_fd())
+}
+
+/// Whether this program runs from what this module made of it.
+fn is_a_copy(binary: &File) -> Result<bool> {
+    Ok(memfd::is_sealed(binary.as_fd()) || is_unlinked_copy(binary)?)
 }
 
 fn is_unlinked_copy(binary: &File) -> Result<bool> {

@@ -1,7 +1,7 @@
 //! The state directory: one directory a container, named by its id, under the state root (`/run/onggi`).
 //!
 //! Write ahead: the directory is made before anything else of the container (mkdir is the claim to the id), then the link
-//! `cgroup`, which names the cgroup before that exists and cannot be half written, then the FIFOs, and `state.json` by
+//! `cgroup`, which names the cgroup before that exists and cannot be half written, then the FIFO, and `state.json` by
 //! rename once init is ready. Whatever is there when a command is killed, `delete --force` finds the rest through it.
 //! Removal goes the other way round; the directory itself goes last.
 //!
@@ -29,11 +29,10 @@ use std::rc::Rc;
 /// Most that is read of a state file: a larger one is not ours.
 const MAX_STATE: usize = 16 << 20;
 /// More than almost every file of state has: one read gets it all.
-const USUAL_STATE: usize = 16 << 10;
-/// What `start` writes to let init go on.
-pub const START: &str = "start.fifo";
-/// What init tells `start`.
-pub const RESULT: &str = "result.fifo";
+const USUAL_STATE: usize = (2 << 10) - 1;
+/// What init waits on, and then tells `start` why it could not execute the program. runc's name: its tests and its users'
+/// monitors know it.
+const EXEC: &str = "exec.fifo";
 const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
@@ -81,15 +80,32 @@ pub struct Store {
 
 impl Store {
     /// Opens the root to look at what is there; `None` when nothing ever was.
+    ///
+    /// # Errors
+    /// It is writable by others, or not ours: who can write there can make us kill and remove.
     pub fn open(root: Option<&Path>) -> Result<Option<Self>> {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
         match open_dir(&path) {
             Err(Errno::ENOENT) => Ok(None),
             other => {
-                let dir = Rc::new(other.step("open", || format!("open the state root {}", path.display()))?);
-                Ok(Some(Self { dir, path }))
+                let dir = other.step("open", || format!("open the state root {}", path.display()))?;
+                Self::of(dir, path).map(Some)
             }
         }
+    }
+
+    /// The root, if nobody else can put anything there.
+    fn of(dir: OwnedFd, path: PathBuf) -> Result<Self> {
+        let refused = |cause| Error::new(format!("use the state root {}", path.display()), cause);
+        let stat = fstat(&dir).step("fstat", || format!("look at the state root {}", path.display()))?;
+        // A sticky bit does not keep others from making what is not there yet.
+        if stat.st_mode & 0o022 != 0 {
+            return Err(refused("others may write to it").hint("chmod go-w"));
+        }
+        if stat.st_uid != auxv::euid() {
+            return Err(refused("it belongs to another user"));
+        }
+        Ok(Self { dir: Rc::new(dir), path })
     }
 
     /// Opens the root, making it if need be: mode 0700, and sticky for a user's, so that no cleaner takes it away.
@@ -107,7 +123,6 @@ impl Store {
             _ => e,
         };
         let step = || format!("make the state root {}", path.display());
-        let uid = auxv::euid();
         let dir = match open_dir(&path) {
             Err(Errno::ENOENT) => {
                 use std::os::unix::fs::DirBuilderExt;
@@ -124,14 +139,7 @@ impl Store {
             }
             other => other.step("open", || format!("open the state root {}", path.display()))?,
         };
-        let stat = fstat(&dir).step("fstat", step)?;
-        if stat.st_mode & 0o022 != 0 && stat.st_mode & 0o1000 == 0 {
-            return Err(Error::new(format!("use the state root {}", path.display()), "others may write to it").hint("chmod go-w"));
-        }
-        if stat.st_uid != uid {
-            return Err(Error::new(format!("use the state root {}", path.display()), "it belongs to another user"));
-        }
-        Ok(Self { dir: Rc::new(dir), path })
+        Self::of(dir, path)
     }
 
     /// Claims the id and locks its directory.
@@ -290,22 +298,19 @@ impl Entry {
         unlinkat(&self.dir, link, UnlinkatFlags::NoRemoveDir).step("unlinkat", || self.step("remove the link", link))
     }
 
-    /// Makes the two FIFOs between init and `start` and opens both for reading and writing, so that init can hold them
-    /// without a peer and its end of file means that init is gone or has executed the program.
-    pub fn make_fifos(&self) -> Result<(OwnedFd, OwnedFd)> {
-        let make = |name: &str| {
-            mknodat(&self.dir, name, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
-                .step("mknodat", || self.step("make", name))?;
-            openat(&self.dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || self.step("open", name))
-        };
-        Ok((make(START)?, make(RESULT)?))
+    /// Makes the FIFO between init and `start` and opens it for reading and writing, so that init can hold it without a
+    /// peer. Nobody else holds it for reading: without a reader init is gone, or has executed the program.
+    pub fn make_fifo(&self) -> Result<OwnedFd> {
+        mknodat(&self.dir, EXEC, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
+            .step("mknodat", || self.step("make", EXEC))?;
+        openat(&self.dir, EXEC, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || self.step("open", EXEC))
     }
 
-    /// Opens a FIFO without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
-    pub fn open_fifo(&self, name: &str, write: bool) -> nix::Result<OwnedFd> {
+    /// Opens it without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
+    pub fn open_fifo(&self, write: bool) -> nix::Result<OwnedFd> {
         let flags =
             if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&self.dir, name, flags, Mode::empty())
+        openat(&self.dir, EXEC, flags, Mode::empty())
     }
 
     /// Makes the directory of the notify socket. The container sees it, by any user of its own.
@@ -410,7 +415,7 @@ impl Entry {
     /// Removes the directory with all that is in it. A second time is a success.
     pub fn remove(&self) -> Result<()> {
         // Mostly these are all, and to list a directory takes as many calls again.
-        for name in [CONFIG, START, RESULT, CGROUP, STATE] {
+        for name in [CONFIG, EXEC, CGROUP, STATE] {
             match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
                 Ok(()) | Err(Errno::ENOENT) => {}
                 Err(e) => return Err(Error::sys(self.step("remove", name), "unlinkat", e.into())),

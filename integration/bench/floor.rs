@@ -1,7 +1,12 @@
 //! The floor: a program that makes only the system calls that the container of `onggi spec` cannot do without. No
 //! configuration, no check, no error message, no C library: what a runtime takes longer than this, it takes for itself.
 //!
-//! Not part of the product and not safe to use. `bench` compiles it by itself (see `build_floor` there), for x86_64.
+//! It makes what the configuration asks for, all of it: the namespaces, the cgroup with its device program, mounts, device
+//! nodes, masked and read-only paths, the new root, limits, capabilities; `exec` confines its process in the same way. With
+//! `--cfg docker` it makes Docker's bundle: other masks and capabilities, two sysctls, and the seccomp filter, compiled
+//! beforehand, from the file that the variable FLOOR_FILTER of the compiler names.
+//!
+//! Not part of the product and not safe to use. `bench` compiles it by itself (`Runtime::floor`), for x86_64.
 #![no_std]
 #![no_main]
 
@@ -103,7 +108,16 @@ impl Path {
 }
 
 const AT_FDCWD: isize = -100;
-const NAMESPACES: usize = 0x6e02_0000; // mount, cgroup, uts, ipc, pid, net
+const NAMESPACES: usize = 0x6c02_0000; // mount, uts, ipc, pid, net
+/// Made once the child is in its cgroup, which is the root of this namespace.
+const CGROUP_NAMESPACE: usize = 0x0200_0000;
+
+/// CAP_KILL, CAP_NET_BIND_SERVICE, CAP_AUDIT_WRITE.
+#[cfg(not(docker))]
+const CAPABILITIES: [usize; 3] = [5, 10, 29];
+/// The fourteen of Docker.
+#[cfg(docker)]
+const CAPABILITIES: [usize; 14] = [0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31];
 
 #[repr(C)]
 struct CloneArgs([u64; 11]);
@@ -160,6 +174,9 @@ fn attach_devices(cgroup: usize) {
     sys!(3, program);
 }
 
+#[cfg(docker)]
+static FILTER: &[u8] = include_bytes!(env!("FLOOR_FILTER"));
+
 fn mount(from: &core::ffi::CStr, to: &core::ffi::CStr, kind: &core::ffi::CStr, flags: usize, data: &core::ffi::CStr) -> isize {
     sys!(165, p(from), p(to), p(kind), flags, p(data))
 }
@@ -172,7 +189,7 @@ fn container(bundle: Text, ready: usize, fifo: Option<usize>, argv: *const Text)
     must!(31, sys!(16, socket, 0x8914, lo.as_ptr()));
     sys!(3, socket);
     sys!(112);
-    sys!(250, 1, p(c"_ses"));
+    must!(29, sys!(272, CGROUP_NAMESPACE));
     must!(32, mount(c"", c"/", c"", 0x84000, c""));
     must!(33, sys!(80, bundle));
     must!(34, mount(c"rootfs", c"rootfs", c"", 0x5000, c""));
@@ -210,6 +227,11 @@ fn container(bundle: Text, ready: usize, fifo: Option<usize>, argv: *const Text)
     must!(48, sys!(166, p(c"."), 2));
     must!(49, sys!(80, p(c"/")));
     must!(50, sys!(170, p(c"floor"), 5));
+    #[cfg(docker)]
+    {
+        set(c"/proc/sys/net/ipv4/ip_unprivileged_port_start", b"0");
+        set(c"/proc/sys/net/ipv4/ping_group_range", b"0 2147483647");
+    }
     for path in [c"/proc/bus", c"/proc/fs", c"/proc/irq", c"/proc/sys", c"/proc/sysrq-trigger"] {
         if mount(path, path, c"", 0x5000, c"") == 0 {
             mount(c"", path, c"", 0x1000 | 32 | 1, c"");
@@ -222,21 +244,14 @@ fn container(bundle: Text, ready: usize, fifo: Option<usize>, argv: *const Text)
     for path in [c"/proc/acpi", c"/proc/asound", c"/proc/scsi", c"/sys/firmware"] {
         mount(c"tmpfs", path, c"tmpfs", 1 | 2 | 4 | 8, c"size=4k");
     }
-    let readonly = [1u64, 0, 0, 0];
-    sys!(442, AT_FDCWD, p(c"/"), 0, readonly.as_ptr(), 32);
-    let files = [1024u64, 1024];
-    sys!(302, 0, 7, files.as_ptr(), 0);
-    sys!(95, 0o022);
-    sys!(157, 38, 1, 0, 0, 0);
-    // CAP_KILL, CAP_NET_BIND_SERVICE and CAP_AUDIT_WRITE stay.
-    for capability in (0..=40).filter(|c| ![5, 10, 29].contains(c)) {
-        sys!(157, 24, capability);
+    #[cfg(docker)]
+    mount(c"tmpfs", c"/sys/devices/virtual/powercap", c"tmpfs", 1 | 2 | 4 | 8, c"size=4k");
+    #[cfg(not(docker))]
+    {
+        let readonly = [1u64, 0, 0, 0];
+        sys!(442, AT_FDCWD, p(c"/"), 0, readonly.as_ptr(), 32);
     }
-    sys!(116, 0, 0);
-    let header = [0x2008_0522u32, 0];
-    let low = 1 << 5 | 1 << 10 | 1 << 29;
-    let sets = [low, low, 0, 0, 0, 0u32];
-    must!(51, sys!(126, header.as_ptr(), sets.as_ptr()));
+    confine();
     must!(52, sys!(1, ready, p(c"!"), 1));
     sys!(3, ready);
     if let Some(fifo) = fifo {
@@ -245,6 +260,39 @@ fn container(bundle: Text, ready: usize, fifo: Option<usize>, argv: *const Text)
         sys!(3, fifo);
     }
     program(argv)
+}
+
+#[cfg(docker)]
+fn set(file: &core::ffi::CStr, value: &[u8]) {
+    let to = must!(54, sys!(2, p(file), 1));
+    must!(55, sys!(1, to, value.as_ptr(), value.len()));
+    sys!(3, to);
+}
+
+/// What the process of `exec` gets as the container's first one does.
+fn confine() {
+    sys!(250, 1, p(c"_ses"));
+    #[cfg(not(docker))]
+    {
+        let files = [1024u64, 1024];
+        sys!(302, 0, 7, files.as_ptr(), 0);
+        sys!(157, 38, 1, 0, 0, 0);
+    }
+    sys!(95, 0o022);
+    // Without no_new_privs a filter is loaded by a process that still has the right to.
+    #[cfg(docker)]
+    {
+        let program = [(FILTER.len() / 8) as u64, FILTER.as_ptr() as u64];
+        must!(56, sys!(157, 22, 2, program.as_ptr()));
+    }
+    for capability in (0..=40).filter(|c| !CAPABILITIES.contains(c)) {
+        sys!(157, 24, capability);
+    }
+    sys!(116, 0, 0);
+    let header = [0x2008_0522u32, 0];
+    let low = CAPABILITIES.iter().fold(0, |set, capability| set | 1 << capability);
+    let sets = [low, low, 0, 0, 0, 0u32];
+    must!(51, sys!(126, header.as_ptr(), sets.as_ptr()));
 }
 
 fn program(argv: *const Text) -> ! {
@@ -352,9 +400,10 @@ unsafe extern "C" fn floor(stack: *const usize) -> ! {
         (b'e', b'x', _) => {
             let process = must!(6, sys!(434, pid_of(id), 0));
             let cgroup = must!(7, sys!(2, Path::new(&[p(c"/sys/fs/cgroup/"), id]).at(), 0x1_0000));
-            must!(8, sys!(308, process, NAMESPACES));
+            must!(8, sys!(308, process, NAMESPACES | CGROUP_NAMESPACE));
             let mut pidfd = 0;
             if must!(9, clone3(0, cgroup, &mut pidfd)) == 0 {
+                confine();
                 program(unsafe { argv.add(4) });
             }
             wait_for(pidfd as usize);

@@ -3,7 +3,14 @@
 //! meets all of them alike.
 //!
 //! ```text
-//! bench [--rounds N] [--many N] [--out DIR] [NAME=PATH ...]
+//! bench [OPTION...] [NAME=PATH ...]
+//!   --rounds N       of each phase (100)
+//!   --many N         containers where many are there (200)
+//!   --bursts N       of one, two, eight containers at a time, a second each (8); 0 leaves them out
+//!   --containers N   on the full host (1000); 0 leaves it out
+//!   --mounts N       on the full host (10000)
+//!   --realtime       at real-time priority, on a machine that does other work
+//!   --out DIR        for the report (target/bench)
 //! ```
 //!
 //! Without runtimes: those of onggi, crun and runc that are in PATH, onggi first from the build. Needs root.
@@ -12,38 +19,72 @@
 #[allow(dead_code)] // it serves the tests too
 mod stage;
 
+mod bundles;
+mod counts;
 mod measure;
+mod phases;
+mod plot;
 mod report;
 mod runtime;
+mod scale;
+mod verdict;
 
-use measure::{Samples, spread};
-use runtime::{Bundle, Runtime};
+use bundles::Bundle;
+use measure::Samples;
+use onggi::config::Spec;
+use runtime::Runtime;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 /// What one run of the program does.
-struct Options {
+pub struct Options {
     rounds: usize,
     many: usize,
+    bursts: usize,
+    containers: usize,
+    mounts: usize,
+    realtime: bool,
     out: PathBuf,
     runtimes: Vec<Runtime>,
+    /// What /proc/loadavg said before.
+    load: String,
 }
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "--peak") {
-        return measure::print_peak(words.get(1..).unwrap_or_default());
+    let realtime = words.iter().any(|word| word == "--realtime");
+    if realtime && std::env::var_os(REALTIME).is_none() {
+        // The scheduler is inherited by all that we start.
+        let this = std::env::current_exe().expect("find this program");
+        let failed = Command::new("chrt").args(["--fifo", "10"]).arg(this).args(&words).env(REALTIME, "10").exec();
+        panic!("chrt (package util-linux): {failed}");
     }
-    let out = std::env::current_dir().expect("find the working directory");
+    let here = std::env::current_dir().expect("find the working directory");
     stage::enter(stage::mount_over);
-    let mut options = Options { rounds: 100, many: 200, out: out.join("target/bench"), runtimes: Vec::new() };
+    let mut options = Options {
+        rounds: 100,
+        many: 200,
+        bursts: 8,
+        containers: 1000,
+        mounts: 10_000,
+        realtime,
+        out: here.join("target/bench"),
+        runtimes: Vec::new(),
+        load: std::fs::read_to_string("/proc/loadavg").unwrap_or_default(),
+    };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let mut value = || words.next().unwrap_or_else(|| panic!("{word} wants a value"));
+        let mut number = || value().parse().unwrap_or_else(|_| panic!("{word} wants a number"));
         match word.as_str() {
-            "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
-            "--many" => options.many = value().parse().expect("a number of containers"),
-            "--out" => options.out = out.join(value()),
+            "--rounds" => options.rounds = number(),
+            "--many" => options.many = number(),
+            "--bursts" => options.bursts = number(),
+            "--containers" => options.containers = number(),
+            "--mounts" => options.mounts = number(),
+            "--out" => options.out = here.join(value()),
+            "--realtime" => {}
             // Of cargo, for its own harness.
             "--bench" | "--nocapture" => {}
             _ => options.runtimes.push(Runtime::named(&word)),
@@ -53,130 +94,58 @@ fn main() {
     if options.runtimes.is_empty() {
         options.runtimes = Runtime::all();
     }
-    if let Some(floor) = Runtime::floor(&options.out) {
-        options.runtimes.push(floor);
-    }
-    let mut samples = Samples::default();
+    // A container's first process becomes ours when its runtime leaves: we see its end at once, and its CPU time.
+    nix::sys::prctl::set_child_subreaper(true).expect("become a subreaper");
+    bench(options);
+}
+
+/// Says that the scheduler has been set.
+const REALTIME: &str = "ONGGI_BENCH_REALTIME";
+
+fn bench(mut options: Options) {
     let mut notes = Vec::new();
-    let plain = Bundle::plain(&mut options.runtimes, &mut notes);
-    let docker = Bundle::docker(&options.runtimes, &notes);
-    for (bundle, name) in [(&plain, ""), (&docker, " (Docker's bundle)")] {
-        alone(&options, bundle, name, &mut samples);
+    if let Some(floor) = Runtime::floor(&options.out, &docker_filter()) {
+        options.runtimes.push(floor);
+    } else {
+        notes.push("no floor: it is written for x86_64".into());
     }
-    beside_many(&options, &plain, &mut samples);
-    at_once(&options, &plain, &mut samples);
-    counts(&options, &plain, &mut samples);
-    let text = report::markdown(&options.runtimes, &samples, &notes, options.rounds, options.many);
+    let plain = Bundle::plain(&mut options.runtimes, &mut notes);
+    let docker = Bundle::docker(&mut options.runtimes, &mut notes);
+    let mut samples = Samples::default();
+    let step = |what: &str| eprintln!("{what} ...");
+    step("one container");
+    phases::alone(&options, &[&plain, &docker], &mut samples);
+    step("beside many");
+    phases::beside_many(&options, &plain, &mut samples);
+    step("several at once");
+    phases::at_once(&options, &plain, &mut samples);
+    if options.containers > 0 {
+        step("on a full host");
+        scale::scale(&options, &plain, &mut samples);
+    }
+    step("counts");
+    counts::counts(&options, &plain, &mut samples);
+    let seccomp = counts::seccomp(&docker);
+    let verdict = verdict::markdown(&options.runtimes, &samples, options.many, seccomp);
+    let text = format!("{}\n{verdict}", report::markdown(&options, &samples, &notes, seccomp));
     std::fs::write(options.out.join("bench.md"), &text).expect("write the table");
-    std::fs::write(options.out.join("bench.svg"), report::svg(&options.runtimes, &samples)).expect("write the plot");
+    std::fs::write(options.out.join("bench.svg"), plot::svg(&options.runtimes, &samples, options.many)).expect("write the plot");
     println!("{text}");
 }
 
-/// One container at a time: a whole life in its phases, `run`, and what is asked of a running one.
-fn alone(options: &Options, bundle: &Bundle, name: &str, samples: &mut Samples) {
-    let able: Vec<&Runtime> = options.runtimes.iter().filter(|r| bundle.suits(r)).collect();
-    for runtime in &able {
-        runtime.must(&runtime.create(bundle, "there", "sleep"));
-        runtime.must(&runtime.on("start", "there"));
-    }
-    for round in 0..options.rounds + 1 {
-        for runtime in measure::shuffled(&able) {
-            let mut life = spread(&[]);
-            let mut keep = |phase: &str, one: measure::Sample| {
-                life.add(&one);
-                // The first round only warms up.
-                if round > 0 {
-                    samples.add(&runtime.name, &format!("{phase}{name}"), one);
-                }
-            };
-            keep("create", runtime.timed(&runtime.create(bundle, "life", "true")));
-            let pid = runtime.pid("life");
-            keep("start", runtime.timed(&runtime.on("start", "life")));
-            let since = Instant::now();
-            while Path::new(&format!("/proc/{pid}")).exists() {
-                assert!(since.elapsed() < Duration::from_secs(10), "the payload does not end");
-                std::thread::sleep(Duration::from_micros(20));
-            }
-            keep("exit", measure::Sample { wall: since.elapsed(), cpu: Duration::ZERO });
-            keep("delete", runtime.timed(&runtime.on("delete", "life")));
-            if round > 0 {
-                samples.add(&runtime.name, &format!("lifecycle{name}"), life);
-                samples.add(&runtime.name, &format!("run{name}"), runtime.timed(&runtime.run(bundle, "run", "true")));
-                samples.add(&runtime.name, &format!("exec{name}"), runtime.timed(&runtime.exec("there", "true")));
-            }
-            if round > 0 && name.is_empty() {
-                for phase in ["state", "kill", "list"] {
-                    samples.add(&runtime.name, phase, runtime.timed(&runtime.on(phase, "there")));
-                }
-            }
-        }
-    }
-    for runtime in &able {
-        runtime.destroy("there");
-    }
+/// The filter of Docker's profile, for the floor.
+fn docker_filter() -> Vec<u8> {
+    let spec = Spec::parse(bundles::docker().to_string().as_bytes()).expect("parse Docker's config.json");
+    let profile = spec.linux.seccomp.expect("a seccomp profile");
+    let filter = onggi::seccomp::compile(&profile).expect("compile the profile").expect("a filter");
+    let bytes = |i: &seccompiler::sock_filter| [&i.code.to_ne_bytes()[..], &[i.jt, i.jf], &i.k.to_ne_bytes()].concat();
+    filter.program.iter().flat_map(bytes).collect()
 }
 
-/// The same questions where many containers wait.
-fn beside_many(options: &Options, bundle: &Bundle, samples: &mut Samples) {
-    let able: Vec<&Runtime> = options.runtimes.iter().filter(|r| bundle.suits(r)).collect();
-    let many = options.many;
-    for runtime in &able {
-        for n in 0..many {
-            runtime.must(&runtime.create(bundle, &format!("many{n}"), "sleep"));
-        }
-    }
-    for _ in 0..options.rounds {
-        for runtime in measure::shuffled(&able) {
-            for phase in ["state", "list"] {
-                let sample = runtime.timed(&runtime.on(phase, "many0"));
-                samples.add(&runtime.name, &format!("{phase}, {many} there"), sample);
-            }
-            samples.add(&runtime.name, &format!("run, {many} there"), runtime.timed(&runtime.run(bundle, "run", "true")));
-        }
-    }
-    for runtime in &able {
-        (0..many).for_each(|n| runtime.destroy(&format!("many{n}")));
-    }
-}
-
-/// Whole runs, several at a time: milliseconds a container.
-fn at_once(options: &Options, bundle: &Bundle, samples: &mut Samples) {
-    let able: Vec<&Runtime> = options.runtimes.iter().filter(|r| bundle.suits(r)).collect();
-    for width in [1usize, 2, 8] {
-        for _ in 0..(options.rounds / 10).max(3) {
-            for runtime in measure::shuffled(&able) {
-                let (since, before) = (Instant::now(), measure::children());
-                let each = 4;
-                std::thread::scope(|scope| {
-                    for lane in 0..width {
-                        scope.spawn(move || {
-                            for n in 0..each {
-                                runtime.must(&runtime.run(bundle, &format!("lane{lane}-{n}"), "true"));
-                            }
-                        });
-                    }
-                });
-                let containers = u32::try_from(width * each).expect("few containers");
-                let (wall, cpu) = (since.elapsed() / containers, (measure::children() - before) / containers);
-                samples.add(&runtime.name, &format!("run, {width} at once"), measure::Sample { wall, cpu });
-            }
-        }
-    }
-}
-
-/// What is counted, not timed.
-fn counts(options: &Options, bundle: &Bundle, samples: &mut Samples) {
-    for runtime in options.runtimes.iter().filter(|r| bundle.suits(r)) {
-        let mut count = |what: &str, n: Option<u64>| samples.count(&runtime.name, what, n);
-        count("peak memory of `run`, KiB", measure::peak(&runtime.run(bundle, "peak", "true")));
-        count("system calls of `run`", measure::calls(&runtime.run(bundle, "calls", "true"), &options.out));
-        runtime.must(&runtime.create(bundle, "waits", "sleep"));
-        let rollup = format!("/proc/{}/smaps_rollup", runtime.pid("waits"));
-        count("waiting init, Rss, KiB", measure::field(&rollup, "Rss:"));
-        count("waiting init, private dirty, KiB", measure::field(&rollup, "Private_Dirty:"));
-        count("system calls of `start`", measure::calls(&runtime.on("start", "waits"), &options.out));
-        count("system calls of `state`", measure::calls(&runtime.on("state", "waits"), &options.out));
-        runtime.destroy("waits");
-        count("size of the binary, KiB", std::fs::metadata(runtime.program()).ok().map(|m| m.len() / 1024));
-    }
+/// A program of the release build, if it has been built.
+fn release(name: &str) -> Option<String> {
+    // This one is in target/TRIPLE/debug/deps.
+    let this = std::env::current_exe().ok()?;
+    let path = this.ancestors().nth(3)?.join("release").join(name);
+    Path::new(&path).exists().then(|| path.display().to_string())
 }

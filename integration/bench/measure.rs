@@ -1,17 +1,19 @@
 //! Taking one measurement, and what many of them say.
 
 use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// One command.
-#[derive(Debug, Clone, Copy)]
+/// One command, or some after each other.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
     /// From before its start to after its end.
     pub wall: Duration,
-    /// Of all processes that were waited for.
+    /// Of all processes that were waited for in that time, whole.
     pub cpu: Duration,
 }
 
@@ -23,13 +25,6 @@ impl Sample {
     }
 }
 
-/// The sum of none or some.
-pub fn spread(parts: &[Sample]) -> Sample {
-    let mut sum = Sample { wall: Duration::ZERO, cpu: Duration::ZERO };
-    parts.iter().for_each(|part| sum.add(part));
-    sum
-}
-
 /// All measurements, by runtime and phase; phases in the order in which they were first met.
 #[derive(Default)]
 pub struct Samples {
@@ -39,6 +34,19 @@ pub struct Samples {
     pub phases: Vec<String>,
     /// Things that were counted.
     pub counts: Vec<String>,
+}
+
+/// Milliseconds of one phase of one runtime.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// The tenth of a hundred.
+    pub p10: f64,
+    /// The fiftieth.
+    pub median: f64,
+    /// The ninety-fifth.
+    pub p95: f64,
+    /// The median of the CPU time.
+    pub cpu: f64,
 }
 
 impl Samples {
@@ -60,14 +68,22 @@ impl Samples {
         }
     }
 
-    /// Milliseconds of wall time: the tenth, fiftieth and ninety-fifth of a hundred, and the mean of the CPU time.
-    pub fn figures(&self, runtime: &str, phase: &str) -> Option<[f64; 4]> {
+    /// What the samples of a phase say.
+    pub fn figures(&self, runtime: &str, phase: &str) -> Option<Figures> {
         let all = self.timed.get(&(runtime.into(), phase.into()))?;
-        let mut walls: Vec<f64> = all.iter().map(|s| s.wall.as_secs_f64() * 1e3).collect();
-        walls.sort_by(f64::total_cmp);
-        let of_hundred = |n: usize| walls.get((walls.len() * n / 100).min(walls.len() - 1)).copied();
-        let cpu = all.iter().map(|s| s.cpu.as_secs_f64() * 1e3).sum::<f64>() / all.len() as f64;
-        Some([of_hundred(10)?, of_hundred(50)?, of_hundred(95)?, cpu])
+        let sorted = |part: fn(&Sample) -> Duration| {
+            let mut each: Vec<f64> = all.iter().map(|s| part(s).as_secs_f64() * 1e3).collect();
+            each.sort_by(f64::total_cmp);
+            each
+        };
+        let of_hundred = |each: &[f64], n: usize| each.get((each.len() * n / 100).min(each.len() - 1)).copied();
+        let (wall, cpu) = (sorted(|s| s.wall), sorted(|s| s.cpu));
+        Some(Figures {
+            p10: of_hundred(&wall, 10)?,
+            median: of_hundred(&wall, 50)?,
+            p95: of_hundred(&wall, 95)?,
+            cpu: of_hundred(&cpu, 50)?,
+        })
     }
 
     /// A count.
@@ -76,7 +92,7 @@ impl Samples {
     }
 }
 
-/// CPU time of all children that were waited for.
+/// CPU time of all children that were waited for, and of theirs.
 pub fn children() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN).expect("ask for the use of the CPU");
     let time = |t: nix::sys::time::TimeVal| {
@@ -86,16 +102,35 @@ pub fn children() -> Duration {
     time(usage.user_time()) + time(usage.system_time())
 }
 
+/// Times what it does.
+pub fn clocked(work: impl FnOnce()) -> Sample {
+    let (since, before) = (Instant::now(), children());
+    work();
+    Sample { wall: since.elapsed(), cpu: children().saturating_sub(before) }
+}
+
 /// Runs a command; its output goes nowhere. Panics if it fails.
+pub fn run(words: &[String]) {
+    let status = started(words).wait().expect("wait for a command");
+    assert!(status.success(), "{words:?}: {status}");
+}
+
+/// [`run`], timed.
 pub fn timed(words: &[String]) -> Sample {
+    clocked(|| run(words))
+}
+
+/// Starts a command; its output goes nowhere.
+pub fn started(words: &[String]) -> Child {
     let (program, arguments) = words.split_first().expect("a command");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let (since, before) = (Instant::now(), children());
-    let status = command.status().unwrap_or_else(|e| panic!("{program}: {e}"));
-    let sample = Sample { wall: since.elapsed(), cpu: children().saturating_sub(before) };
-    assert!(status.success(), "{words:?}: {status}");
-    sample
+    command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+/// Waits for a container's first process, which is ours since its runtime has left (`main` makes us a subreaper).
+pub fn reap(pid: u32) {
+    waitpid(Pid::from_raw(pid.cast_signed()), None).expect("wait for a container's first process");
 }
 
 /// In another order each time (a xorshift generator; its state is the clock's).
@@ -112,25 +147,15 @@ pub fn shuffled<T: Copy>(all: &[T]) -> Vec<T> {
     all
 }
 
-/// Largest resident size of a process of the command, in KiB, asked of a process that has no other children.
-pub fn peak(words: &[String]) -> Option<u64> {
-    let this = std::env::current_exe().ok()?;
-    let output = Command::new(this).arg("--peak").args(words).stderr(Stdio::null()).output().ok()?;
-    String::from_utf8(output.stdout).ok()?.trim().parse().ok()
-}
-
-/// The other side of [`peak`].
-pub fn print_peak(words: &[String]) {
-    timed(words);
-    println!("{}", getrusage(UsageWho::RUSAGE_CHILDREN).expect("ask for the use of memory").max_rss());
-}
-
-/// System calls of all processes of a command, the container's program among them. None without strace.
-pub fn calls(words: &[String], scratch: &Path) -> Option<u64> {
+/// System calls of all processes of a command, the container's program among them. None without strace. `meanwhile` runs
+/// beside it, and must see to it that the last process ends.
+pub fn calls(words: &[String], scratch: &Path, meanwhile: impl FnOnce()) -> Option<u64> {
     let log = scratch.join("strace.log");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-e", "signal=none", "-o"]).arg(&log).args(words);
-    let status = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().ok()?;
+    let mut child = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()?;
+    meanwhile();
+    let status = child.wait().ok()?;
     let text = std::fs::read_to_string(&log).ok()?;
     std::fs::remove_file(&log).ok()?;
     let calls = text.lines().filter(|line| !line.contains("resumed>") && !line.contains("+++"));

@@ -1,97 +1,114 @@
-//! The tables and the plot.
+//! The tables.
 
-use crate::measure::Samples;
-use crate::runtime::Runtime;
+use crate::Options;
+use crate::counts::Seccomp;
+use crate::measure::{Figures, Samples};
+use crate::scale;
 use std::fmt::Write;
 
-/// What the machine is, in a line.
-fn machine() -> String {
+/// What the machine is, and how it was used, in a line.
+fn machine(options: &Options) -> String {
     let first = |path: &str, name: &str| {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
         line.rsplit(':').next().unwrap_or_default().trim().to_owned()
     };
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    format!("Linux {}, {cpus} CPUs, {}; load at the end {load}", kernel.trim(), first("/proc/cpuinfo", "model name"))
+    let priority = if options.realtime {
+        "all that was measured ran at real-time priority (SCHED_FIFO 10)"
+    } else {
+        "all that was measured ran at ordinary priority"
+    };
+    let load = |text: &str| text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+    let now = load(&std::fs::read_to_string("/proc/loadavg").unwrap_or_default());
+    format!(
+        "Linux {}, {cpus} CPUs, {}; load before {}, at the end {now}; {priority}",
+        kernel.trim(),
+        first("/proc/cpuinfo", "model name"),
+        load(&options.load)
+    )
 }
 
-/// The report: medians first, then the spread, then what was counted.
-pub fn markdown(runtimes: &[Runtime], samples: &Samples, notes: &[String], rounds: usize, many: usize) -> String {
+/// Versions of the runtimes, as they say them.
+fn versions(options: &Options) -> String {
+    let version = |program: &str| {
+        let output = std::process::Command::new(program).arg("--version").output().ok()?;
+        Some(String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned())
+    };
+    let each =
+        options.runtimes.iter().filter(|r| !r.is_floor()).filter_map(|r| Some(format!("{}: {}", r.name, version(r.program())?)));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// The report: medians first, then the spread, the full host, then what was counted.
+pub fn markdown(options: &Options, samples: &Samples, notes: &[String], seccomp: Option<Seccomp>) -> String {
     let mut text = String::new();
     let mut line = |words: &str| {
         let _infallible = writeln!(text, "{words}");
     };
-    line(&format!("{}. {rounds} rounds, {many} containers where many are there.", machine()));
+    line(&format!("{}. {}.", machine(options), versions(options)));
+    line(&format!("{} rounds, {} containers where many are there.", options.rounds, options.many));
     notes.iter().for_each(|note| line(&format!("Note: {note}.")));
     line("");
-    let names: Vec<&str> = runtimes.iter().map(|r| r.name.as_str()).collect();
+    let names: Vec<&str> = options.runtimes.iter().map(|r| r.name.as_str()).collect();
     let first = names.first().copied().unwrap_or_default();
     let others: Vec<&str> = names.iter().skip(1).copied().collect();
-    line(&format!(
-        "| median, ms | {} | {} |",
-        names.join(" | "),
-        others.iter().map(|o| format!("/ {o}")).collect::<Vec<_>>().join(" | ")
-    ));
+    let phases: Vec<&String> =
+        samples.phases.iter().filter(|p| !p.ends_with(scale::EMPTY) && !p.ends_with(scale::FULL)).collect();
+    let compared = others.iter().map(|o| format!("/ {o}")).collect::<Vec<_>>();
+    line(&format!("| median, ms | {} | {} |", names.join(" | "), compared.join(" | ")));
     line(&format!("| --- |{}", " ---: |".repeat(names.len() + others.len())));
-    for phase in &samples.phases {
-        let median = |name: &str| samples.figures(name, phase).map(|f| f[1]);
-        let cells = names.iter().map(|name| median(name).map_or("".into(), |ms| format!("{ms:.2}")));
-        let ratios = others.iter().map(|other| match (median(first), median(other)) {
+    let row = |phase: &str, part: fn(Figures) -> f64| {
+        let figure = |name: &str| samples.figures(name, phase).map(part);
+        let cells = names.iter().map(|name| figure(name).map_or("".into(), |ms| format!("{ms:.2}")));
+        let ratios = others.iter().map(|other| match (figure(first), figure(other)) {
             (Some(ours), Some(theirs)) => format!("{:.2}", ours / theirs),
             _ => String::new(),
         });
-        line(&format!("| {phase} | {} |", cells.chain(ratios).collect::<Vec<_>>().join(" | ")));
+        cells.chain(ratios).collect::<Vec<_>>().join(" | ")
+    };
+    phases.iter().for_each(|phase| line(&format!("| {phase} | {} |", row(phase, |f| f.median))));
+    for phase in ["lifecycle", "run", "exec"] {
+        line(&format!("| {phase}, CPU time | {} |", row(phase, |f| f.cpu)));
     }
     line("");
     line(&format!("| p10 / p95 / CPU, ms | {} |", names.join(" | ")));
     line(&format!("| --- |{}", " ---: |".repeat(names.len())));
-    for phase in &samples.phases {
-        let cells = names.iter().map(|name| {
-            samples.figures(name, phase).map_or(String::new(), |[low, _, high, cpu]| format!("{low:.2} / {high:.2} / {cpu:.2}"))
-        });
+    for phase in &phases {
+        let cell = |f: Figures| format!("{:.2} / {:.2} / {:.2}", f.p10, f.p95, f.cpu);
+        let cells = names.iter().map(|name| samples.figures(name, phase).map_or(String::new(), cell));
         line(&format!("| {phase} | {} |", cells.collect::<Vec<_>>().join(" | ")));
     }
     line("");
+    let scaled: Vec<&str> = names.iter().copied().filter(|name| scale::added(samples, name, "lifecycle").is_some()).collect();
+    if !scaled.is_empty() {
+        let host = format!("{} containers of each and {} mounts", options.containers, options.mounts);
+        line(&format!("| added with {host}, ms (from, to) | {} |", scaled.join(" | ")));
+        line(&format!("| --- |{}", " ---: |".repeat(scaled.len())));
+        for phase in scale::PHASES {
+            let median = |name: &str, host: &str| samples.figures(name, &format!("{phase}{host}")).map_or(0.0, |f| f.median);
+            let cells = scaled.iter().map(|name| {
+                let added = scale::added(samples, name, phase).unwrap_or_default();
+                format!("{added:.2} ({:.2}, {:.2})", median(name, scale::EMPTY), median(name, scale::FULL))
+            });
+            line(&format!("| {phase} | {} |", cells.collect::<Vec<_>>().join(" | ")));
+        }
+        line("");
+    }
     line(&format!("| counted | {} |", names.join(" | ")));
     line(&format!("| --- |{}", " ---: |".repeat(names.len())));
     for what in &samples.counts {
         let cells = names.iter().map(|name| samples.counted(name, what).map_or(String::new(), |n| n.to_string()));
         line(&format!("| {what} | {} |", cells.collect::<Vec<_>>().join(" | ")));
     }
-    text
-}
-
-/// Bars of the medians, each group to the scale of its longest.
-pub fn svg(runtimes: &[Runtime], samples: &Samples) -> String {
-    const COLOURS: [&str; 5] = ["#b5532a", "#7a8b99", "#b8c4cc", "#d9d2c5", "#4f6d4a"];
-    let groups = ["lifecycle", "run", "exec", "state", "kill", "list", "run, 8 at once"];
-    let height = groups.len() * (runtimes.len() * 14 + 22) + 10;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"680\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"11\">\n"
-    );
-    let mut y = 16;
-    for group in groups {
-        let medians: Vec<(usize, f64)> =
-            runtimes.iter().enumerate().filter_map(|(n, runtime)| Some((n, samples.figures(&runtime.name, group)?[1]))).collect();
-        let longest = medians.iter().map(|(_, ms)| *ms).fold(0.001, f64::max);
-        let _infallible = writeln!(text, "<text x=\"4\" y=\"{y}\" font-weight=\"bold\">{group}, ms</text>");
-        for (n, ms) in medians {
-            let (name, colour) = (runtimes.get(n).map_or("", |r| &r.name), COLOURS.get(n % COLOURS.len()).unwrap_or(&"#888"));
-            let width = ms / longest * 500.0;
-            let (top, label) = (y + 5, y + 14);
-            let _infallible = writeln!(
-                text,
-                "<rect x=\"60\" y=\"{top}\" width=\"{width:.0}\" height=\"11\" fill=\"{colour}\"/>\
-                 <text x=\"4\" y=\"{label}\">{name}</text><text x=\"{:.0}\" y=\"{label}\">{ms:.2}</text>",
-                width + 65.0
-            );
-            y += 14;
-        }
-        y += 22;
+    if let Some(s) = seccomp {
+        line("");
+        line(&format!(
+            "Docker's seccomp profile: from parsed JSON to a program of {} instructions in {:.0} µs ({:.0} µs the first time in a \
+             process); the kernel loads it in {:.0} µs.",
+            s.instructions, s.compiled, s.first, s.loaded
+        ));
     }
-    text.push_str("</svg>\n");
     text
 }

@@ -16,9 +16,9 @@ pub fn cases() -> Vec<Case> {
         case!(f_20_closed_streams_are_no_obstacle_to_any_command).ours(OURS),
         case!(f_20_an_error_that_nobody_reads_leaves_nothing).ours(OURS),
         case!(f_20_an_answer_that_cannot_be_written_is_an_error).ours("others do not look"),
-        case!(f_20_a_full_pipe_is_the_program_s_affair),
+        case!(f_20_a_full_pipe_is_the_program_s_affair).except("crun", "its delete --force fails beside run"),
         case!(f_20_a_reader_that_is_gone_is_told_to_the_program),
-        case!(f_20_a_terminal_that_nobody_reads_costs_nothing),
+        case!(f_20_a_terminal_that_nobody_reads_costs_nothing).ours("others wait for the reader for ever"),
         case!(f_20_a_hundred_mebibytes_go_in_intact),
     ]
 }
@@ -63,16 +63,15 @@ fn full() -> (PipeReader, PipeWriter) {
     (reader, writer)
 }
 
-/// By the time that it has something to say, all is cleared away, so whoever gives it up loses nothing.
+/// By the time that it has something to say, all is cleared away; and it does not wait for ever to say it.
 fn f_20_an_error_that_nobody_reads_leaves_nothing() {
     let bundle = Bundle::new().args(["/absent"]);
     bundle.write();
     let before = crate::hostdelta::Snapshot::of(&bundle);
     let (_reader, writer) = full();
     let mut child = bundle.command(["create", &bundle.id]).stderr(writer).spawn().expect("start a create");
-    eventually("cleared away", || !bundle.root().join(&bundle.id).exists() && !before.has_processes());
-    let _ = child.kill();
-    let _ = child.wait();
+    eventually("cleared away", || !bundle.root().join(&bundle.id).exists());
+    assert_eq!(within(&mut child, Duration::from_secs(10)), Some(1));
     before.assert_unchanged();
 }
 
@@ -118,10 +117,12 @@ fn f_20_a_full_pipe_is_the_program_s_affair() {
     let (_reader, writer) = full();
     let both = writer.try_clone().expect("one more");
     let mut child = bundle.command(["run", &bundle.id]).stdout(writer).stderr(both).spawn().expect("start a run");
-    eventually("it runs", || bundle.rootfs().join("begun").exists());
+    let known = || bundle.call(["state", &bundle.id]).stdout.contains("running");
+    eventually("it runs", || bundle.rootfs().join("begun").exists() && known());
     idles(&child);
     assert!(child.try_wait().expect("look at it").is_none());
-    assert_eq!(bundle.call(["exec", &bundle.id, "true"]).status, 0);
+    let exec = bundle.call(["exec", &bundle.id, "true"]);
+    assert_eq!(exec.status, 0, "{exec:?}");
     ends_by_delete(&bundle, &mut child);
 }
 

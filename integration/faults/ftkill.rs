@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! ftkill MODE N REPORT CGROUP -- COMMAND ARG...
-//!   MODE  count | kill | tree-kill | errno=NUMBER | tree-errno=NUMBER | run=SHELL-COMMAND
+//!   MODE  count | kill | tree-kill | errno=NUMBER | tree-errno=NUMBER | run=SHELL-COMMAND | tree-each=SHELL-COMMAND
 //! ```
 //!
 //! The command runs in the directory CGROUP. Calls of the command's own threads are counted, with `tree-` those of all
 //! processes that it starts too, except of a payload: a program executed in another mount namespace than ours. The process
-//! that makes the N-th call is the one that is killed. REPORT then holds `CALLS NUMBER-OF-THE-CALL STATUS`, with -1 for
+//! that makes the N-th call is the one that is killed. `each` runs its command at that call and at every later one. REPORT then holds `CALLS NUMBER-OF-THE-CALL STATUS`, with -1 for
 //! a call that was not reached. Once that is done, or the command has ended, everything runs on untraced, as after a real kill.
 //!
 //! A program of its own, and not a thread of the tests: a tracer's death ends what it traces, and waiting for any child
@@ -31,6 +31,7 @@ enum Action {
     Kill,
     Errno(i64),
     Run(String),
+    Each(String),
 }
 
 struct Tracer {
@@ -72,6 +73,7 @@ pub fn main() -> ExitCode {
         None if mode == "kill" => Action::Kill,
         Some(("errno", number)) => Action::Errno(number.parse().expect("a number")),
         Some(("run", command)) => Action::Run(command.into()),
+        Some(("each", command)) => Action::Each(command.into()),
         _ => panic!("unknown mode {mode}"),
     };
     let mut tracer = Tracer {
@@ -183,7 +185,8 @@ impl Tracer {
             return self.resume(pid, None);
         }
         self.calls += 1;
-        if self.calls == self.at && self.fired < 0 {
+        let each = matches!(self.action, Action::Each(_)) && self.calls > self.at;
+        if each || self.calls == self.at && self.fired < 0 {
             self.fire(pid)?;
         }
         self.resume(pid, None)
@@ -207,7 +210,7 @@ impl Tracer {
                     thread.fail_with = Some(*errno);
                 }
             }
-            Action::Run(command) => {
+            Action::Run(command) | Action::Each(command) => {
                 let status = Command::new("sh").args(["-c", command]).status().expect("run the command");
                 assert!(status.success(), "{command}: status {}", shell_status(&status));
             }

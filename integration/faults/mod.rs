@@ -168,17 +168,17 @@ fn the_tracer_runs_a_command_before_a_call() {
 }
 
 /// What the tracer reports.
-struct Report {
-    calls: u64,
+pub struct Report {
+    pub calls: u64,
     /// Number of the call at which it acted, -1 if it did not.
     call: i64,
     /// Exit status of the command.
-    status: i64,
+    pub status: i64,
     /// What the command wrote to standard error.
-    printed: String,
+    pub printed: String,
 }
 
-fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
+pub fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
     let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
     try_trace(bundle, group, mode, at, &command, Duration::from_secs(30)).unwrap_or_else(|| panic!("{command:?} hangs at {at}"))
 }
@@ -197,7 +197,7 @@ fn try_trace(b: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[Stri
 }
 
 /// The words of a command that has not been started.
-fn words(command: &Command) -> Vec<String> {
+pub fn words(command: &Command) -> Vec<String> {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect()
 }
@@ -226,7 +226,8 @@ fn point(command: &str, mode: &str, at: u64) -> (Report, Vec<String>) {
             eventually("stopped", || container.status() == "stopped");
         }
     }
-    let line = words(&bundle.command(command.split(' ').chain([bundle.id.as_str()])));
+    let program: &[&str] = if command == "exec" { &["true"] } else { &[] };
+    let line = words(&bundle.command(command.split(' ').chain([bundle.id.as_str()]).chain(program.iter().copied())));
     let line: Vec<&str> = line.iter().map(String::as_str).collect();
     let report = trace(&bundle, &group, mode, at, &line);
 

@@ -8,11 +8,14 @@
 //! inside tty                   what only the terminal on stdin can tell, as JSON
 //! inside push PATH             tries to push input into the terminal there: `ok` or `ERRNO`
 //! inside notify TEXT           sends it to NOTIFY_SOCKET: `ok` or the error
+//! inside attack CANARY         tries to get hold of every other process, see there
+//! inside hold PATH             tries to write to the file of the program that this link leads to
 //! ```
 //!
 //! The tests' own program under another name: static, so it runs in an empty root. What Rust's start-up changes shows in the
 //! report: SIGPIPE is ignored, SIGSEGV and SIGBUS are caught, and closed standard streams are opened on /dev/null.
 
+mod attack;
 pub mod listener;
 mod raw;
 
@@ -34,6 +37,8 @@ pub fn main() -> ExitCode {
         ["tty"] => println!("{}", raw::terminal()),
         ["push", path] => println!("{}", fs::File::open(path).map_or_else(no_file, |file| result(raw::push_input(&file)))),
         ["notify", text] => println!("{}", notify(text).map_or_else(no_file, |_| "ok".into())),
+        ["attack", canary] => attack::main(canary),
+        ["hold", path] => attack::hold(path),
         _ => {
             eprintln!("usage: inside report [FILE...] | open MODE PATH... | call NUMBER [ARG...] | notify TEXT");
             return ExitCode::from(64);

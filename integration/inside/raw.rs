@@ -94,3 +94,46 @@ pub fn memory_policy() -> Option<(i32, u64)> {
     let result = unsafe { libc::syscall(libc::SYS_get_mempolicy, &raw mut mode, nodes.as_mut_ptr(), 1024, 0, 0) };
     (result == 0).then_some((mode, nodes[0]))
 }
+
+/// Whether this process may read that one's memory, whatever lies at the address.
+pub fn may_read_memory(pid: i64) -> bool {
+    let mut byte = 0u8;
+    let local = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 1 };
+    // SAFETY: at most one byte is written, to a variable that lives until the call returns; nothing lies at the other address.
+    let result = unsafe { libc::syscall(libc::SYS_process_vm_readv, pid, &raw const local, 1, &raw const remote, 1, 0) };
+    matches!(Errno::result(result), Ok(_) | Err(Errno::EFAULT))
+}
+
+/// Whether this process may take that one's standard input.
+pub fn takes_a_descriptor(pid: i64) -> bool {
+    let Ok(pidfd) = call([libc::SYS_pidfd_open, pid, 0, 0, 0, 0, 0]) else { return false };
+    let taken = call([libc::SYS_pidfd_getfd, pidfd, 0, 0, 0, 0, 0]);
+    for fd in taken.iter().chain([&pidfd]) {
+        let _closed = call([libc::SYS_close, *fd, 0, 0, 0, 0, 0]);
+    }
+    taken.is_ok()
+}
+
+/// Whether this process may trace that one, which it lets go again.
+pub fn seizes(pid: i64) -> bool {
+    const SEIZE: i64 = 0x4206;
+    const INTERRUPT: i64 = 0x4207;
+    const DETACH: i64 = 17;
+    if call([libc::SYS_ptrace, SEIZE, pid, 0, 0, 0, 0]).is_err() {
+        return false;
+    }
+    // Only what has stopped can be let go.
+    let _stopped = call([libc::SYS_ptrace, INTERRUPT, pid, 0, 0, 0, 0]).and_then(|_| {
+        let waited = nix::sys::wait::waitpid(i32::try_from(pid).ok().map(nix::unistd::Pid::from_raw), None);
+        waited.and_then(|_| call([libc::SYS_ptrace, DETACH, pid, 0, 0, 0, 0]))
+    });
+    true
+}
+
+/// Whether a file that is open for reading can be mapped so that writes reach it.
+pub fn maps_for_writing(fd: i32) -> bool {
+    // SAFETY: a new mapping, of which nothing is touched; the process ends soon.
+    let mapped = unsafe { libc::mmap(std::ptr::null_mut(), 1, libc::PROT_WRITE, libc::MAP_SHARED, fd, 0) };
+    mapped != libc::MAP_FAILED
+}

@@ -22,7 +22,7 @@ const INSIDE: &str = "\
 #[track_caller]
 fn finds(before: &[&str], lines: &str, rules: &[&str]) {
     let text = before.concat() + lines;
-    let found = check(&text, &RUN);
+    let found = check(&text, &RUN).found;
     let named: Vec<&str> = found.iter().filter_map(|line| line.split(':').next()).collect();
     assert_eq!(named, rules, "{found:#?} in\n{text}");
 }

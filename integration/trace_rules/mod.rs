@@ -10,7 +10,7 @@ use crate::case::{Case, runtime};
 use crate::rootless::{as_user, of_user};
 use made::*;
 use nix::pty::openpty;
-use rules::{Run, check};
+use rules::{Checked, Run, check};
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,14 +69,18 @@ fn create(bundle: &Bundle) -> (Child, PathBuf) {
 
 /// What there is must keep the rules, and be what it is taken for.
 #[track_caller]
-fn keeps(bundle: &Bundle, log: &Path, program: &str, programs: &[&str], needed: &[&str]) {
+fn keeps(bundle: &Bundle, log: &Path, program: &str, programs: &[&str], needed: &[&str]) -> Checked {
     let text = fs::read_to_string(log).expect("read strace's log");
     for call in needed {
         assert!(text.contains(&format!("{call}(")), "{}: no {call} in\n{text}", log.display());
     }
     let rootfs = bundle.rootfs().display().to_string();
-    let found = check(&text, &Run { rootfs: &rootfs, runtime: program, programs });
-    assert!(found.is_empty(), "{}: {}", log.display(), found.join("\n"));
+    let checked = check(&text, &Run { rootfs: &rootfs, runtime: program, programs });
+    assert!(checked.found.is_empty(), "{}: {}", log.display(), checked.found.join("\n"));
+    if needed.contains(&"pivot_root") {
+        assert!(checked.lookups >= 10, "{}: the root file system is not known: {checked:?}", log.display());
+    }
+    checked
 }
 
 fn a_whole_life_keeps_them() {
@@ -99,7 +103,9 @@ fn a_whole_life_keeps_them() {
     within(&mut init, Duration::from_secs(20)).expect("strace does not end");
     let deleted = finish(&bundle, &["delete", &bundle.id], "delete");
     let all = ["clone3", "pivot_root", "seccomp", "fsmount", "move_mount", "execve"];
-    keeps(&bundle, &created, &runtime(), &[], &all);
+    let checked = keeps(&bundle, &created, &runtime(), &[], &all);
+    // Two sysctls and the score.
+    assert!(checked.writes >= 3, "{checked:?}");
     keeps(&bundle, &started, &runtime(), &[], &["poll"]);
     keeps(&bundle, &executed, &runtime(), &[], &["clone3", "setns", "seccomp", "execve"]);
     keeps(&bundle, &killed, &runtime(), &[], &["pidfd_send_signal"]);

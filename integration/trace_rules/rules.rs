@@ -88,9 +88,21 @@ const GIVING_UP: [&str; 12] = [
     "umask",
 ];
 
-/// Every breach of a rule: `T3: line`.
-pub fn check(text: &str, run: &Run) -> Vec<String> {
-    let mut checker = Checker { run, processes: BTreeMap::new(), cloning: BTreeMap::new(), last: None, found: Vec::new() };
+/// What a log shows.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Every breach of a rule: `T3: line`.
+    pub found: Vec<String>,
+    /// Lookups that are known to begin in the root file system: without any, the rules about it say nothing.
+    pub lookups: usize,
+    /// Writes to a procfs of our own.
+    pub writes: usize,
+}
+
+/// Looks at every call.
+pub fn check(text: &str, run: &Run) -> Checked {
+    let (processes, cloning) = (BTreeMap::new(), BTreeMap::new());
+    let mut checker = Checker { run, processes, cloning, last: None, checked: Checked::default() };
     for event in parse(text) {
         match event {
             Event::Cloning(pid) => {
@@ -104,7 +116,7 @@ pub fn check(text: &str, run: &Run) -> Vec<String> {
             Event::Done(call) => checker.done(&call),
         }
     }
-    checker.found
+    checker.checked
 }
 
 struct Checker<'a> {
@@ -114,7 +126,7 @@ struct Checker<'a> {
     cloning: BTreeMap<i32, Process>,
     /// Who was the last to make a process.
     last: Option<i32>,
-    found: Vec<String>,
+    checked: Checked,
 }
 
 impl Checker<'_> {
@@ -130,7 +142,7 @@ impl Checker<'_> {
 
     fn find(&mut self, rule: &str, call: &Call) {
         let text: String = call.text.chars().take(300).collect();
-        self.found.push(format!("{rule}: {text}"));
+        self.checked.found.push(format!("{rule}: {text}"));
     }
 
     fn done(&mut self, call: &Call) {
@@ -212,6 +224,7 @@ impl Checker<'_> {
     fn opens(&mut self, call: &Call, process: &Process) {
         let name = call.name.as_str();
         let rooted = self.in_root(process, call.number(0));
+        self.checked.lookups += usize::from(rooted && name == "openat2");
         let path = call.path(1).unwrap_or_default();
         let bounded = call.has("RESOLVE_NO_MAGICLINKS") && (call.has("RESOLVE_IN_ROOT") || call.has("RESOLVE_BENEATH"));
         let single = !path.contains('/') && path != "..";
@@ -288,6 +301,7 @@ impl Checker<'_> {
         let attached = self.in_root(process, call.number(0)) && chain.iter().any(|origin| origin.name.contains("proc"));
         let host = first.name.starts_with("/proc/") || process.inside && first.name.starts_with("/sys/");
         let of_child = !process.cloned && OF_A_CHILD.contains(&first.name.rsplit('/').next().unwrap_or_default());
+        self.checked.writes += usize::from(own);
         if !own && (attached || host && !of_child) {
             self.find("T5", call);
         }

@@ -29,12 +29,18 @@ impl Cgroup {
         let place = Place { hierarchy, mount: &mount };
         let mut made = Made { mount: &mount, paths: Vec::new() };
 
-        let parent = match open_beneath(&mount, parent_path) {
-            Err(Errno::ENOENT) => place.make_parents(parent_path, &mut made)?,
-            other => other.step("openat2", || format!("open the cgroup {}", place.shown(parent_path)))?,
+        let opened;
+        let parent = if parent_path.as_os_str().is_empty() {
+            &mount
+        } else {
+            opened = match open_beneath(&mount, parent_path) {
+                Err(Errno::ENOENT) => place.make_parents(parent_path, &mut made)?,
+                other => other.step("openat2", || format!("open the cgroup {}", place.shown(parent_path)))?,
+            };
+            &opened
         };
         place.hand_down(parent_path, writes, true)?;
-        let fresh = match mkdirat(&parent, name, Mode::from_bits_truncate(0o755)) {
+        let fresh = match mkdirat(parent, name, Mode::from_bits_truncate(0o755)) {
             Ok(()) => true,
             Err(Errno::EEXIST) => false,
             Err(e) => return Err(place.refused_mkdir(below, e)),
@@ -42,7 +48,7 @@ impl Cgroup {
         if fresh {
             made.paths.push(below.to_owned());
         }
-        let dir = openat(&parent, name, DIRECTORY, Mode::empty()).step("openat", step)?;
+        let dir = openat(parent, name, DIRECTORY, Mode::empty()).step("openat", step)?;
         let cgroup = Self { path: path.clone(), dir, fresh };
         cgroup.check_free(&place, below)?;
         made.paths.clear();
@@ -180,17 +186,22 @@ impl Place<'_> {
         let mut lacking = Vec::new();
         for level in parent.ancestors() {
             let step = || format!("read {}/cgroup.subtree_control", self.shown(level));
-            let dir = open_beneath(self.mount, level).step("openat2", step)?;
-            let on = files::read(&dir, "cgroup.subtree_control").step("read", step)?;
+            // The mount itself is open.
+            let opened = match level.as_os_str().is_empty() {
+                true => None,
+                false => Some(open_beneath(self.mount, level).step("openat2", step)?),
+            };
+            let on = files::read(opened.as_ref().unwrap_or(self.mount), "cgroup.subtree_control").step("read", step)?;
             let is_off = |c: &&String| on.split_ascii_whitespace().all(|o| o != c.as_str());
             let missing: Vec<&String> = needed.iter().filter(is_off).collect();
             let rest: Vec<&String> = every.iter().filter(|c| all && !needed.contains(*c)).filter(is_off).collect();
             if missing.is_empty() && rest.is_empty() {
                 break;
             }
-            lacking.push((level, dir, missing, rest));
+            lacking.push((level, opened, missing, rest));
         }
-        for (level, dir, missing, rest) in lacking.iter().rev() {
+        for (level, opened, missing, rest) in lacking.iter().rev() {
+            let dir = opened.as_ref().unwrap_or(self.mount);
             if !missing.is_empty() {
                 let value = enabling(missing);
                 files::write(dir, "cgroup.subtree_control", &value).map_err(|e| {

@@ -16,6 +16,12 @@ pub(super) fn read(dir: impl AsFd, name: &str) -> nix::Result<String> {
     fs::read_small(dir.as_fd(), &name)
 }
 
+/// Reads a file that may be long: one with a line a process.
+pub(super) fn read_list(dir: impl AsFd, name: &str) -> nix::Result<String> {
+    let name = CString::new(name).map_err(|_| Errno::EINVAL)?;
+    fs::read_list(dir.as_fd(), &name)
+}
+
 /// Reads a file by its path.
 pub(super) fn read_path(path: &Path) -> nix::Result<String> {
     let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;

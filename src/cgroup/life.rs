@@ -261,8 +261,8 @@ impl Cgroup {
 /// The processes of one directory as the kernel lists them, 0 for one of another pid namespace. A threaded cgroup lists
 /// no processes but threads; one that is gone has none.
 pub(super) fn members(dir: impl AsFd) -> nix::Result<Vec<i32>> {
-    let text = match files::read(&dir, "cgroup.procs") {
-        Err(Errno::EOPNOTSUPP) => files::read(&dir, "cgroup.threads"),
+    let text = match files::read_list(&dir, "cgroup.procs") {
+        Err(Errno::EOPNOTSUPP) => files::read_list(&dir, "cgroup.threads"),
         other => other,
     };
     match text {

@@ -164,7 +164,7 @@ impl Half {
             None => None,
         };
         if how.wait {
-            equipment.fifos = Some(entry.make_fifos()?);
+            equipment.fifo = Some(entry.make_fifo()?);
         }
         equipment.cgroup = self.cgroup.as_ref();
         entry.write_config(&bundle.raw)?;

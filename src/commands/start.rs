@@ -9,7 +9,8 @@ use crate::hooks::{Laid, Stage};
 use crate::notify::{self, Proxy};
 use crate::sandbox::report::{Detail, Kind, Report, SIZE};
 use crate::sandbox::words;
-use crate::store::{Entry, RESULT, Record, Store, unknown};
+use crate::store::init::has_executed;
+use crate::store::{Entry, Record, Store, unknown};
 use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -27,22 +28,21 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
         (Status::Creating, _) => return Err(unknown()),
         _ => return Err(Error::exact("cannot start an already running container")),
     };
-    // Opened before init is told to go on: nothing that it says is lost.
-    let result = entry.open_fifo(RESULT, false).step("openat", || "open the result FIFO".into())?;
-    // Before as well, so that nothing of the program's is lost. A container that was made without the variable has no socket.
+    // Before init is told to go on, so that nothing of the program's is lost. A container that was made without the variable has no socket.
     let notify = match (notify::address(), entry.notify()?) {
         (Some(address), Some(directory)) => Some(Proxy::open(directory.as_fd(), &address)?),
         _ => None,
     };
     let kept = if record.poststart { Some(kept_bundle(&entry, &record)?) } else { None };
-    fs::write_all(go.as_fd(), b"!").step("write", || "let the container's init go on".into())?;
-    let started = match listen(result.as_fd(), init.as_fd(), record.start_container)? {
-        Some(report) => Err(failed(&entry, &record, &report)),
-        None => {
-            let executed = let_go(go.as_fd(), init.as_fd());
-            executed.and_then(|()| kept.as_ref().map_or(Ok(()), |bundle| create::poststart(bundle, id, record.pid)))
+    let executed = match fs::write_all(go.as_fd(), b"!") {
+        // It was there when the FIFO was opened.
+        Err(Errno::EPIPE) => Err(died()),
+        told => {
+            told.step("write", || "let the container's init go on".into())?;
+            executed(&entry, &record, go.as_fd(), init.as_fd())
         }
     };
+    let started = executed.and_then(|()| kept.as_ref().map_or(Ok(()), |bundle| create::poststart(bundle, id, record.pid)));
     match started {
         // A hook that fails takes the container away (runtime.md, Lifecycle, steps 7 and 9); a program that cannot be
         // run leaves a stopped one, which engines delete.
@@ -58,57 +58,58 @@ pub fn start(global: &Global, id: &str) -> Result<u8> {
                 notify.wait(record.pid.unsigned_abs(), init.as_fd());
             }
             // The process ends, and the kernel closes what is open in one go.
-            std::mem::forget((entry, init, go, result));
+            std::mem::forget((entry, init, go));
             other.map(|()| 0)
         }
     }
 }
 
-/// Waits until init has executed the program (its end of the FIFO is then closed), or says why not. With `hooks` it says
-/// first that these are behind it: they may take long, and who dies in them closes the FIFO too.
-fn listen(result: BorrowedFd<'_>, init: BorrowedFd<'_>, mut hooks: bool) -> Result<Option<Report>> {
+/// Waits until init has executed the program, or says why not: either way it lets go of the FIFO, by which the status is told.
+fn executed(entry: &Entry, record: &Record, go: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<()> {
     loop {
-        let mut fds = [PollFd::new(result, PollFlags::POLLIN), PollFd::new(init, PollFlags::POLLIN)];
+        // POLLERR, which is always reported: nobody has it open for reading. Init's end counts too, if a process that it has
+        // forked still has it.
+        let mut fds = [PollFd::new(go, PollFlags::empty()), PollFd::new(init, PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => continue,
-            other => other.step("poll", || "wait for the container's program".into())?,
-        };
-        let [said, ended] = fds.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
-        if said.is_empty() && ended.is_empty() {
-            continue;
-        }
-        let mut bytes = [0u8; SIZE];
-        // Not blocking: nothing said and nobody there to say it are both 0 or EAGAIN.
-        return match nix::unistd::read(result, &mut bytes) {
-            Ok(n) if n > 0 => match Report::from_bytes(bytes.get(..n).unwrap_or_default()) {
-                Some(report) if report.kind == Kind::Reached => {
-                    hooks = false;
-                    continue;
-                }
-                report => Ok(report),
-            },
-            Err(Errno::EINTR) => continue,
-            _ if hooks => {
-                // It closes its files before it is gone: whoever asks next is to hear that it has stopped.
-                let _gone = pidfd::poll_exit(init, Some(1000));
-                Err(Error::new("container init died", "it was killed before the program ran"))
+            Err(Errno::EINTR) => {}
+            other => {
+                other.step("poll", || "wait for the container's program".into())?;
+                break;
             }
-            _ => Ok(None),
-        };
+        }
     }
+    let executed = has_executed(record.pid, record.start_time)?;
+    if executed == Some(true) {
+        return Ok(());
+    }
+    // It is on its way out: the state is to say so when this command has.
+    match pidfd::poll_exit(init, Some(1000)) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        Err(e) => return Err(Error::sys("wait for the end of the container's init", "poll", e.into())),
+    }
+    // Only now, for a reader would make the container look as if it were not started. What init has said is there for as
+    // long as one end is open.
+    let said = entry.open_fifo(false).step("openat", || "open the FIFO to listen".into())?;
+    let mut bytes = [0u8; 3 * SIZE];
+    let len = match nix::unistd::read(said, &mut bytes) {
+        Err(Errno::EAGAIN) => 0,
+        other => other.step("read", || "listen to the container's init".into())?,
+    };
+    let bytes = bytes.get(..len).unwrap_or_default();
+    // Before it may stand what this command, or another that was killed, has written.
+    let last = bytes.last_chunk::<SIZE>().and_then(|report| Report::from_bytes(report));
+    let on_its_way = match last {
+        Some(report) if report.kind == Kind::Failed => return Err(failed(entry, record, &report)),
+        // Its hooks are behind it: who dies in them closes the FIFO too.
+        Some(report) => report.kind == Kind::Reached,
+        None => bytes.is_empty() && !record.start_container,
+    };
+    // It has been reaped, and nothing speaks against it: it ran, and how it ended is its parent's to tell.
+    if executed.is_none() && on_its_way { Ok(()) } else { Err(died()) }
 }
 
-/// Waits until init has let go of the start FIFO too, by which the status is told: exec closes both, in an order that is the
-/// kernel's affair. A second is more than that can take; without it the status would still say `created` for a moment.
-fn let_go(go: BorrowedFd<'_>, init: BorrowedFd<'_>) -> Result<()> {
-    loop {
-        // POLLERR, which is always reported: nobody has it open for reading.
-        let mut fds = [PollFd::new(go, PollFlags::empty()), PollFd::new(init, PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::from(1000u16)) {
-            Err(Errno::EINTR) => {}
-            other => return other.step("poll", || "wait for the container's program".into()).map(drop),
-        }
-    }
+fn died() -> Error {
+    Error::new("container init died", "it was killed before it could execute the program")
 }
 
 /// Words init's last message. Its plan is not known here, but what can fail after the wait is.

@@ -2,7 +2,7 @@
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::store::{Entry, Record, START};
+use crate::store::{Entry, Record};
 use nix::errno::Errno;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -51,10 +51,10 @@ pub fn look(entry: &Entry, record: &Record) -> Result<Status> {
 /// The FIFO that init waits on, for writing; `None` when it has gone on.
 pub fn waiting(entry: &Entry) -> Result<Option<OwnedFd>> {
     // Init holds the FIFO open until it executes the program: without a reader it has.
-    match entry.open_fifo(START, true) {
+    match entry.open_fifo(true) {
         Ok(fifo) => Ok(Some(fifo)),
         Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
-        Err(e) => Err(Error::sys("look at the start FIFO", "openat", e.into())),
+        Err(e) => Err(Error::sys("look at the FIFO of start", "openat", e.into())),
     }
 }
 

@@ -121,7 +121,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let mut environment = request.environment.clone();
     environment.extend(request.notify.as_ref().map(|_| notify::VARIABLE.to_owned()));
     let (preserve, environment) = (request.preserve, &environment[..]);
-    let given = Given { host, namespaces: &namespaces, preserve, environment, filter: None, few_files };
+    let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment, filter: None, few_files };
     let (envp, argv) = last(spec, request, given, output, program, &mut steps, &mut warnings)?;
 
     if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
@@ -285,13 +285,10 @@ fn last(
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
 ) -> Result<(Vec<CString>, Vec<CString>)> {
-    let (env, late) = become_program(spec, given, program, steps, warnings)?;
+    let later = spec.hooks.as_ref().is_some_and(|h| !Stage::StartContainer.of(h).is_empty());
+    let kept: Vec<Slot> = output.into_iter().flatten().filter(|_| later).collect();
+    let (env, late) = become_program(spec, Given { kept: &kept, ..given }, program, steps, warnings)?;
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
-    if request.wait {
-        let later = spec.hooks.as_ref().is_some_and(|h| !Stage::StartContainer.of(h).is_empty());
-        let kept = output.into_iter().flatten().filter(|_| later).collect();
-        push(steps, "", Action::Release(3 + request.preserve, kept));
-    }
     push(steps, "", Action::Pause(Pause::Created));
     if request.wait {
         push(steps, "", Action::Start);
@@ -322,6 +319,8 @@ pub(super) struct Given<'a> {
     pub namespaces: &'a Namespaces,
     /// Descriptors from 3 on that the program gets.
     pub preserve: u32,
+    /// What hooks are yet to write to.
+    pub kept: &'a [Slot],
     /// Further entries for the environment.
     pub environment: &'a [String],
     /// The compiled filter that was kept when the container was made.
@@ -377,9 +376,10 @@ pub(super) fn become_program(
         let action = Action::StdioOwner { uid: program.user.uid, gid: program.user.gid };
         push(steps, "/process/user", action);
     }
-    // Before any filter: what that allows is not ours to know. Whatever is opened later is closed at exec by itself.
-    push(steps, "", Action::CloseFrom(3 + given.preserve));
     steps.extend(labels::program(program, given.host)?);
+    // Before any filter: what that allows is not ours to know. To be closed at exec is not enough: the kernel looks the program
+    // up before, and from a directory that is open until then /proc/self/fd/N/.. leads to the host (CVE-2024-21626).
+    steps.push(Step { field: String::new(), action: Action::Release(3 + given.preserve, given.kept.to_vec()) });
     let filter = annotations::filter(spec, given.filter)?;
     let (early, late) = match filter {
         Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),

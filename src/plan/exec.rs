@@ -4,7 +4,7 @@
 //!
 //! The PID namespace is entered by the parent around the clone, as only a child gets into it; where the parent may not
 //! (an ordinary user's container), or could not come back from there (root of a user namespace), the child enters all and
-//! forks once more.
+//! forks once more. So it does where the container may trace what it sees: see [`hide`].
 
 use super::build::{Given, arguments, become_program, few_files, is_set_from_outside, part_from_outside};
 use super::labels;
@@ -121,13 +121,16 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     steps.extend(labels::apparmor(program, host)?);
     let few_files = few_files(host, 1);
     let (preserve, filter) = (request.preserve, request.filter);
-    let given = Given { host, namespaces: &namespaces, preserve, environment: &[], filter, few_files };
+    let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment: &[], filter, few_files };
     let (envp, late) = become_program(spec, given, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
     if let Some(filter) = late {
         push(&mut steps, "/linux/seccomp", Action::Seccomp(filter));
     }
     push(&mut steps, "/process/args", Action::Exec);
+    if may_trace(spec, request) {
+        steps = hide(steps, preserve);
+    }
     let (from_outside, steps) = part_from_outside(steps, &namespaces, host);
     Ok(Plan {
         from_outside,
@@ -146,6 +149,35 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     })
 }
 
+/// Whether someone in the container's PID namespace may have `CAP_SYS_PTRACE` over processes of the host's user namespace: the
+/// container, or others that share the namespace and of which nothing is known here.
+fn may_trace(spec: &Spec, request: &ExecRequest<'_>) -> bool {
+    let holds = |sets: &Option<Capabilities>| match sets {
+        None => true,
+        Some(sets) => values::capabilities(&sets.bounding).bits & caps::Capability::CAP_SYS_PTRACE.bitmask() != 0,
+    };
+    let shared = spec.linux.namespaces.iter().any(|n| n.kind == "pid" && !n.path.is_empty());
+    let own = request.differ & flags::NEWPID != 0 && request.differ & flags::NEWUSER == 0;
+    own && (shared || spec.process.as_ref().is_none_or(|process| holds(&process.capabilities)))
+}
+
+/// What forks into a PID namespace shows itself there. It has left the host's mounts by then; here it gives up what it holds of
+/// the host, too: labels, which are written through the host's procfs, and inherited, are written before, and then all
+/// descriptors are closed. Undumpable as it is, only `CAP_SYS_PTRACE` of the host's user namespace can trace it (CVE-2016-9962).
+fn hide(steps: Vec<Step>, preserve: u32) -> Vec<Step> {
+    let Some(fork) = steps.iter().position(|step| matches!(step.action, Action::Fork(_))) else { return steps };
+    let is_early = |action: &Action| {
+        matches!(action, Action::KeyLabel(_) | Action::Keyring(_) | Action::ExecProfile { .. } | Action::ExecLabel(_))
+    };
+    let (mut hidden, mut rest) = (steps, Vec::new());
+    rest.append(&mut hidden.split_off(fork));
+    let (early, late): (Vec<_>, Vec<_>) = rest.into_iter().partition(|step| is_early(&step.action));
+    hidden.extend(early);
+    hidden.push(Step { field: String::new(), action: Action::Release(3 + preserve, Vec::new()) });
+    hidden.extend(late);
+    hidden
+}
+
 /// The steps into init's namespaces.
 fn enter(spec: &Spec, request: &ExecRequest<'_>, host: &Host, steps: &mut Vec<Step>) -> Namespaces {
     let init = Slot(0);
@@ -153,7 +185,7 @@ fn enter(spec: &Spec, request: &ExecRequest<'_>, host: &Host, steps: &mut Vec<St
     let mut joined = request.differ;
     let pid = joined & flags::NEWPID != 0;
     // Root of a user namespace could not come back: the runtime's own may belong to one above.
-    if pid && host.privileged && !host.nested {
+    if pid && host.privileged && !host.nested && !may_trace(spec, request) {
         namespaces.outer.push((init, flags::NEWPID));
         joined &= !flags::NEWPID;
     }
@@ -199,6 +231,11 @@ mod tests {
         Process { args: vec!["ls".into()], cwd: "/".into(), env: vec!["PATH=/bin".into()], ..Process::default() }
     }
 
+    /// Of a container that can trace nobody.
+    fn harmless() -> Spec {
+        spec(r#"{"process":{"capabilities":{}}}"#)
+    }
+
     fn root() -> Host {
         Host { privileged: true, permitted: u64::MAX, ..Host::default() }
     }
@@ -215,7 +252,7 @@ mod tests {
 
     #[test]
     fn one_setns_after_undumpable_and_none_for_what_is_shared() {
-        let words = words(&Spec::default(), &program(), flags::NEWPID | flags::NEWNS | flags::NEWNET, &root());
+        let words = words(&harmless(), &program(), flags::NEWPID | flags::NEWNS | flags::NEWNET, &root());
         assert!(words.contains(&"parent enter the pid namespace around the clone".to_string()), "{words:#?}");
         assert_eq!(words.iter().filter(|w| w.starts_with("child enter the container's")).count(), 1);
         assert!(at(&words, "become undumpable") < at(&words, "namespaces: mount network"));
@@ -237,6 +274,31 @@ mod tests {
         let words = words(&Spec::default(), &program(), flags::NEWPID | flags::NEWNS, &host);
         assert!(!words.iter().any(|word| word.contains("around the clone")), "{words:#?}");
         assert!(at(&words, "namespaces: mount pid") < at(&words, "child fork"), "{words:#?}");
+    }
+
+    #[test]
+    fn where_others_may_trace_it_shows_itself_empty_handed() {
+        let kinds = flags::NEWPID | flags::NEWNS;
+        let with = |capability: &str, namespace: &str| {
+            let process = format!(r#"{{"capabilities":{{"bounding":["CAP_CHOWN","{capability}"]}},"apparmorProfile":"p"}}"#);
+            spec(&format!(r#"{{"process":{process},"linux":{{"namespaces":[{namespace}]}}}}"#))
+        };
+        let host = Host { apparmor: true, ..root() };
+        let process = Process { apparmor_profile: "p".into(), ..program() };
+        for exposed in [with("CAP_SYS_PTRACE", ""), with("CAP_KILL", r#"{"type":"pid","path":"/x"}"#), Spec::default()] {
+            let words = words(&exposed, &process, kinds, &host);
+            assert!(!words.iter().any(|word| word.contains("around the clone")), "{words:#?}");
+            let fork = at(&words, "child fork");
+            assert!(at(&words, "AppArmor profile p") < fork && at(&words, "join session keyring") < fork, "{words:#?}");
+            assert!(
+                at(&words, "namespaces: mount pid") < fork && words[fork - 1] == "child close descriptors from 3",
+                "{words:#?}"
+            );
+        }
+        for (spec, kinds) in [(with("CAP_KILL", ""), kinds), (with("CAP_SYS_PTRACE", ""), kinds | flags::NEWUSER)] {
+            let words = words(&spec, &program(), kinds, &root());
+            assert!(words.iter().any(|word| word.contains("around the clone")), "{words:#?}");
+        }
     }
 
     #[test]

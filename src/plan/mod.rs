@@ -266,8 +266,6 @@ pub enum Action {
     Release(u32, Vec<Slot>),
     /// Wait for `start`.
     Start,
-    /// Mark all descriptors from this one on close-on-exec.
-    CloseFrom(u32),
     /// Run the program.
     Exec,
 }

@@ -357,17 +357,21 @@ fn combined(asked: &MountOptions) -> u64 {
 
 /// A container path made absolute, without `.`, `..` and doubled slashes, as runc cleans it before it is looked up.
 pub fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
+    let mut clean = String::with_capacity(path.len() + 1);
     for part in path.split('/') {
         match part {
             "" | "." => {}
-            ".." => {
-                parts.pop();
+            ".." => clean.truncate(clean.rfind('/').unwrap_or(0)),
+            name => {
+                clean.push('/');
+                clean.push_str(name);
             }
-            name => parts.push(name),
         }
     }
-    format!("/{}", parts.join("/"))
+    if clean.is_empty() {
+        clean.push('/');
+    }
+    clean
 }
 
 #[cfg(test)]

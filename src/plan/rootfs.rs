@@ -55,9 +55,8 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
 
 fn is_dev_the_host_s(context: &Context<'_>) -> bool {
     context.spec.mounts.iter().any(|m| {
-        let asked = options::parse(m.options().as_deref().unwrap_or_default());
-        mounts::clean(&m.destination().to_string_lossy()) == "/dev"
-            && (m.typ().as_deref() == Some("bind") || asked.is_ok_and(|o| o.bind))
+        let bind = || options::parse(m.options().as_deref().unwrap_or_default()).is_ok_and(|o| o.bind);
+        mounts::clean(&m.destination().to_string_lossy()) == "/dev" && (m.typ().as_deref() == Some("bind") || bind())
     })
 }
 

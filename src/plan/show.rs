@@ -360,7 +360,6 @@ impl Action {
             Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
             Self::Release(first, _) => format!("close descriptors from {first}"),
             Self::Start => "wait for start".into(),
-            Self::CloseFrom(first) => format!("close descriptors from {first} at exec"),
             Self::Exec => "execute the program".into(),
         }
     }

@@ -16,8 +16,8 @@ pub struct Inheritance {
     pub channel: OwnedFd,
     /// Opened things, by slot; empty where [`crate::plan::Action::Opens`] will fill them.
     pub slots: Vec<Opened>,
-    /// The FIFO that `start` writes, and the one that it reads the result from; absent in `run`.
-    pub start: Option<(OwnedFd, OwnedFd)>,
+    /// The FIFO that `start` writes, and reads the reason of a failure from; absent in `run`.
+    pub start: Option<OwnedFd>,
     /// Where the master of the pseudo-terminal goes.
     pub console: Option<OwnedFd>,
     /// Room for `HOME=...`, made before the clone and never freed.
@@ -143,7 +143,7 @@ impl Child {
     /// Where a failure is told: to the creator, and after `start` has said go, to it.
     fn report_to(&self) -> BorrowedFd<'_> {
         match &self.given.start {
-            Some((_, result)) if self.started => result.as_fd(),
+            Some(start) if self.started => start.as_fd(),
             _ => self.given.channel.as_fd(),
         }
     }
@@ -163,7 +163,7 @@ impl Child {
     /// Waits until `start` writes. The child holds the FIFO open for reading and writing, so this is one quiet read(2)
     /// that ends for no other reason.
     pub(super) fn wait_for_start(&mut self) -> Result<(), Fail> {
-        let Some((start, _)) = &self.given.start else { return Ok(()) };
+        let Some(start) = &self.given.start else { return Ok(()) };
         // The creator has left; it is `start` that is told from here on.
         if let Ok(channel) = u32::try_from(self.given.channel.as_raw_fd()) {
             // One that cannot be closed stays until exec, with nobody at its other end: no reason to fail any more.
@@ -187,23 +187,27 @@ impl Child {
         Report::new(Kind::Reached, 0, 0).send(self.report_to()).call("write")
     }
 
-    /// Closes everything from descriptor `first` on but the channel, the FIFOs, a seccomp listener and what `slots` hold (at
-    /// most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days, holds nothing
-    /// of the caller's and nothing of the host's that it was not given.
+    /// Closes everything from descriptor `first` on but the channel, the FIFO, a console socket that is still wanted, and what
+    /// `slots` hold (at most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days,
+    /// or shows itself in a container, holds nothing of the caller's and nothing of the host's that it was not given. And who
+    /// waits ends when told to: the kernel keeps signals without a handler from the first process of a PID namespace
+    /// (pid_namespaces(7)).
     pub(super) fn release(&mut self, first: u32, slots: &[Slot]) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
-        let mut keep = [number(&self.given.channel); 6];
-        if let Some((start, result)) = &self.given.start {
-            [keep[1], keep[2]] = [number(start), number(result)];
+        let mut keep = [number(&self.given.channel); 5];
+        if let Some(start) = &self.given.start {
+            keep[1] = number(start);
+            for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+                process::end_by(signal).call("rt_sigaction")?;
+            }
         }
-        for (to, slot) in keep[3..5].iter_mut().zip(slots) {
+        for (to, slot) in keep[2..4].iter_mut().zip(slots) {
             if let Some(Opened::Fd(fd, _)) = self.given.slots.get(slot.0) {
                 *to = number(fd);
             }
         }
-        // The parent may not have taken it yet.
-        if let (Some(last), Some(listener)) = (keep.last_mut(), self.listener()) {
-            *last = listener;
+        if let Some(console) = &self.given.console {
+            keep[4] = number(console);
         }
         keep.sort_unstable();
         let mut next = first;
@@ -216,7 +220,7 @@ impl Child {
         fs::close_between(next, u32::MAX).call("close_range")?;
         // Their numbers are free now, and may come to mean something else.
         std::mem::forget(self.parent.take());
-        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir, &mut self.given.console] {
+        for fd in [&mut self.root, &mut self.proc, &mut self.devpts, &mut self.mask_dir] {
             std::mem::forget(fd.take());
         }
         for (_, slot) in self.given.slots.iter_mut().enumerate().filter(|(n, _)| !slots.contains(&Slot(*n))) {

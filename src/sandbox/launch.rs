@@ -22,8 +22,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Equipment<'a> {
     /// Where the child is cloned into.
     pub cgroup: Option<&'a Cgroup>,
-    /// The FIFOs between init and `start`.
-    pub fifos: Option<(OwnedFd, OwnedFd)>,
+    /// The FIFO between init and `start`.
+    pub fifo: Option<OwnedFd>,
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY; EOPNOTSUPP when it became a threaded domain):
     /// init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
@@ -63,7 +63,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     let mut given = Inheritance {
         channel: theirs,
         slots,
-        start: equipment.fifos,
+        start: equipment.fifo,
         console: equipment.console,
         home: vec![0u8; HOME_ROOM].leak(),
         listener: listener.as_ref().map(Word::share),

@@ -84,6 +84,7 @@ fn open_tree(entry: &Open, tree: &Tree, userns: Option<BorrowedFd<'_>>) -> Resul
 }
 
 /// The link target of a source that is a link, for `copy-symlink`. Allocates: for the parent.
+#[inline(never)] // for the size of its buffer
 pub fn link_target(entry: &Open) -> Result<Option<CString>, Fail> {
     let mut buffer = [0u8; libc::PATH_MAX as usize];
     match fs::readlink(fs::cwd(), &entry.path, &mut buffer) {

@@ -1,5 +1,5 @@
 //! What the child tells the parent: one fixed-size message of plain bytes, the same over the create channel (SEQPACKET
-//! socket) and the result FIFO that `start` reads. The child sends numbers; whoever has the field names words the error.
+//! socket) and the FIFO that `start` reads. The child sends numbers; whoever has the field names words the error.
 
 use std::os::fd::BorrowedFd;
 

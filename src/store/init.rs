@@ -28,6 +28,22 @@ pub fn start_time(pid: i32) -> Result<Option<(u64, char)>> {
     }
 }
 
+/// Whether a process, or the zombie of one, has executed a program since it was forked; `None` when it is gone.
+pub fn has_executed(pid: i32, start_time: u64) -> Result<Option<bool>> {
+    match fs::read_small(fs::cwd(), &proc_file(pid, "stat")?) {
+        Ok(text) => Ok(parse_flags(&text).filter(|_| parse_stat(&text).is_some_and(|(start, _)| start == start_time))),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        Err(e) => Err(Error::sys(format!("read /proc/{pid}/stat"), "read", e.into())),
+    }
+}
+
+/// Field 9: `PF_FORKNOEXEC` of <linux/sched.h>, which execve(2) clears before it closes descriptors.
+fn parse_flags(text: &str) -> Option<bool> {
+    const FORKNOEXEC: u64 = 0x40;
+    let flags: u64 = text.rsplit_once(')')?.1.split_ascii_whitespace().nth(6)?.parse().ok()?;
+    Some(flags & FORKNOEXEC == 0)
+}
+
 /// The path of a file of a process in procfs.
 pub fn proc_file(pid: i32, name: &str) -> Result<CString> {
     CString::new(format!("/proc/{pid}/{name}")).map_err(|_| Error::new("name a file of procfs", "it has a NUL byte"))
@@ -78,6 +94,8 @@ mod tests {
     fn reads_through_a_hostile_name() {
         let line = "42 (a) R) 1 (x) S 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
         assert_eq!(parse_stat(line), Some((987_654, 'S')));
+        assert_eq!(parse_flags(line), Some(true));
+        assert_eq!(parse_flags(&line.replace("4194560", "4194624")), Some(false));
     }
 
     #[test]

@@ -177,15 +177,23 @@ pub fn shed() {
     const PAGE: usize = 4096;
     let here = [0u8; 1];
     if let (Ok((headers, bias)), false) = (program_headers(), COPIED.load(Ordering::Relaxed)) {
+        let mut range: Option<(usize, usize)> = None;
         for header in headers.iter().filter(|h| h.p_type == libc::PT_LOAD && !writable(protection(h.p_flags))) {
             if let (Ok(at), Ok(len)) = (usize::try_from(header.p_vaddr), usize::try_from(header.p_memsz)) {
-                let (start, end) = (bias + at, bias + at + len);
-                // SAFETY: these pages are mapped from a file that nobody writes to and were never written to themselves:
-                // whoever touches one again gets the same bytes. A failure leaves them as they are.
-                unsafe {
-                    libc::madvise((start & !(PAGE - 1)) as *mut libc::c_void, end - (start & !(PAGE - 1)), libc::MADV_DONTNEED)
+                let (start, end) = ((bias + at) & !(PAGE - 1), (bias + at + len).next_multiple_of(PAGE));
+                range = match range {
+                    // Those that adjoin go in one.
+                    Some((first, before)) if before == start => Some((first, end)),
+                    Some(before) => {
+                        give_back(before);
+                        Some((start, end))
+                    }
+                    None => Some((start, end)),
                 };
             }
+        }
+        if let Some(last) = range {
+            give_back(last);
         }
     }
     // Frames of this call and of those that it makes lie within the pages that are left out.
@@ -194,6 +202,13 @@ pub fn shed() {
     // SAFETY: what is below the stack pointer belongs to no frame, and is written before it is read again. Where the stack
     // does not reach so deep the call says ENOMEM, when it has done the rest.
     unsafe { libc::madvise((below - DEEP) as *mut libc::c_void, DEEP, libc::MADV_DONTNEED) };
+}
+
+/// Gives back pages of the program that are never written to.
+fn give_back((start, end): (usize, usize)) {
+    // SAFETY: these pages are mapped from a file that nobody writes to and were never written to themselves: whoever touches
+    // one again gets the same bytes. A failure leaves them as they are.
+    unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
 }
 
 fn writable(protection: libc::c_int) -> bool {

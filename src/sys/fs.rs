@@ -3,7 +3,7 @@
 use super::{check, owned};
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// The working directory, where a call wants a directory descriptor.
 pub fn cwd() -> BorrowedFd<'static> {
@@ -41,21 +41,18 @@ pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
 /// Reads a small file of procfs, sysfs or cgroupfs, which hands out its text whole: a read that does not fill the buffer
 /// has reached its end.
 pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
+    const USUAL: usize = 2047;
     let file = open(dir, path, libc::O_RDONLY, 0)?;
-    let mut text = Vec::new();
-    let mut buffer = [0u8; 8192];
-    loop {
-        match nix::unistd::read(&file, &mut buffer) {
-            Ok(n) => {
-                text.extend_from_slice(buffer.get(..n).unwrap_or_default());
-                if n < buffer.len() {
-                    return String::from_utf8(text).map_err(|_| Errno::EILSEQ);
-                }
-            }
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
+    String::from_utf8(read_file(file.as_fd(), USUAL, usize::MAX - 1)?).map_err(|_| Errno::EILSEQ)
+}
+
+/// Reads a file of any length that the kernel hands out in pieces, such as the list of processes in cgroup.procs: there a
+/// read may end early at the end of a line.
+pub fn read_list(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let read = std::fs::File::from(open(dir, path, libc::O_RDONLY, 0)?).read_to_string(&mut text);
+    read.map(|_| text).map_err(|e| e.raw_os_error().map_or(Errno::EILSEQ, Errno::from_raw))
 }
 
 /// Reads a regular file up to `max` bytes and one more, which tells that it is longer; `expected` is a guess at its size.
@@ -219,7 +216,16 @@ pub fn chroot_here() -> nix::Result<()> {
 /// True when the working directory lies below the root: the kernel answers `(unreachable)...` when it does not
 /// (CVE-2024-21626). ERANGE means a path longer than the buffer, which starts at the root all the same or not.
 pub fn cwd_is_inside() -> nix::Result<bool> {
-    let mut buffer = [0u8; 4096];
+    // Little, for the container is charged for it.
+    match starts_at_the_root::<256>() {
+        Err(Errno::ERANGE) => starts_at_the_root::<4096>(),
+        other => other,
+    }
+}
+
+#[inline(never)] // for the size of its buffer
+fn starts_at_the_root<const SIZE: usize>() -> nix::Result<bool> {
+    let mut buffer = [0u8; SIZE];
     // SAFETY: `buffer` is ours and its length goes with it.
     let n = check(unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) })?;
     Ok(n > 1 && buffer.first() == Some(&b'/'))

@@ -111,11 +111,24 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
 /// as `make` says. A dangling link on the way is followed inside the root and its target made, as engines' users expect
 /// of `/var/run -> /run`.
 pub fn ensure(root: BorrowedFd<'_>, path: &CStr, make: Make) -> nix::Result<OwnedFd> {
+    match open(root, path, libc::O_PATH, 0) {
+        Err(Errno::ENOENT) => make_missing(root, path, make),
+        other => other,
+    }
+}
+
+/// Apart from [`ensure`], so that its buffers take no memory where nothing is missing: the container is charged for it.
+#[inline(never)]
+fn make_missing(root: BorrowedFd<'_>, path: &CStr, make: Make) -> nix::Result<OwnedFd> {
     let mut path = Buffer::from(path.to_bytes())?;
     for _ in 0..MAX_LINKS {
         match ensure_step(root, &path, make)? {
             Walk::Done(fd) => return Ok(fd),
             Walk::Again(next) => path = next,
+        }
+        match open(root, path.c_str()?, libc::O_PATH, 0) {
+            Err(Errno::ENOENT) => {}
+            other => return other,
         }
     }
     Err(Errno::ELOOP)
@@ -129,10 +142,6 @@ enum Walk {
 }
 
 fn ensure_step(root: BorrowedFd<'_>, path: &Buffer, make: Make) -> nix::Result<Walk> {
-    match open(root, path.c_str()?, libc::O_PATH, 0) {
-        Err(Errno::ENOENT) => {}
-        other => return other.map(Walk::Done),
-    }
     // The longest prefix that is there.
     let mut have = path.bytes();
     let mut dir = loop {
@@ -165,7 +174,7 @@ fn ensure_step(root: BorrowedFd<'_>, path: &Buffer, make: Make) -> nix::Result<W
         let tail = path.bytes().get(at..).unwrap_or_default();
         let last = tail.iter().all(|&c| c == b'/');
         let kind = if last { make } else { Make::Dir };
-        let component = Buffer::from(name)?;
+        let component = Name::new(name)?;
         match make_one(dir.as_fd(), component.c_str()?, kind)? {
             Some(fd) => dir = fd,
             None => {
@@ -231,21 +240,48 @@ pub fn split(path: &CStr) -> nix::Result<(&[u8], Name)> {
     if last.is_empty() || last == b"." || last == b".." {
         return Err(Errno::EINVAL);
     }
-    Ok((if parent.is_empty() { b"/" } else { parent }, Name(Buffer::from(last)?)))
+    Ok((if parent.is_empty() { b"/" } else { parent }, Name::new(last)?))
+}
+
+/// Makes one new directory in `dir` and opens it, on the same mount; nothing when the name is taken.
+pub fn new_directory(dir: BorrowedFd<'_>, name: &CStr) -> nix::Result<Option<OwnedFd>> {
+    match fs::mkdir(dir, name, 0o755) {
+        Ok(()) => open_beneath(dir, name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW, NO_XDEV).map(Some),
+        Err(Errno::EEXIST) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Opens a directory inside `root`, made where it is missing.
 pub fn ensure_directory(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
+    // Almost every path is as short as a name may be.
+    match Name::new(path) {
+        Ok(short) => ensure(root, short.c_str()?, Make::Dir),
+        Err(_) => ensure_long(root, path),
+    }
+}
+
+/// Apart, for the size of its buffer.
+#[inline(never)]
+fn ensure_long(root: BorrowedFd<'_>, path: &[u8]) -> nix::Result<OwnedFd> {
     ensure(root, Buffer::from(path)?.c_str()?, Make::Dir)
 }
 
-/// One path component.
-pub struct Name(Buffer);
+/// One path component, NUL-terminated.
+pub struct Name([u8; NAME_MAX + 1]);
+
+const NAME_MAX: usize = 255;
 
 impl Name {
+    fn new(bytes: &[u8]) -> nix::Result<Self> {
+        let mut name = [0; NAME_MAX + 1];
+        name.get_mut(..bytes.len()).filter(|_| bytes.len() <= NAME_MAX).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(bytes);
+        Ok(Self(name))
+    }
+
     /// The component as a C string.
     pub fn c_str(&self) -> nix::Result<&CStr> {
-        self.0.c_str()
+        CStr::from_bytes_until_nul(&self.0).map_err(|_| Errno::EINVAL)
     }
 }
 

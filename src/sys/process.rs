@@ -18,6 +18,24 @@ pub fn pid() -> i32 {
     i32::try_from(pid).unwrap_or(0)
 }
 
+/// Lets `signal` end this process until it executes a program: as it does without a handler or, where the kernel keeps that
+/// from the first process of a PID namespace, with the exit status that shells have for such an end.
+pub fn end_by(signal: i32) -> nix::Result<()> {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: integers only; both calls are safe in a handler. The default action is in force again (SA_RESETHAND).
+        unsafe {
+            libc::syscall(libc::SYS_kill, pid(), signal);
+            libc::_exit(128 + signal)
+        }
+    }
+    // SAFETY: an all-zero sigaction is a valid value to be written over.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = end as *const () as usize;
+    action.sa_flags = libc::SA_RESETHAND | libc::SA_NODEFER;
+    // SAFETY: the structure is live, and the handler does nothing that a handler may not.
+    check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into()).map(drop)
+}
+
 /// setsid(2).
 pub fn new_session() -> nix::Result<()> {
     // SAFETY: no arguments.

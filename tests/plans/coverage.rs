@@ -70,7 +70,6 @@ fn kind(action: &Action) -> &'static str {
         Seccomp,
         Release,
         Start,
-        CloseFrom,
         Exec
     );
     ALL.get_or_init(|| all);

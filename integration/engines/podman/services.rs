@@ -68,7 +68,7 @@ pub fn cases() -> Vec<Case> {
             printf '[Container]\\nImage=%s\\nContainerName=%s\\nExec=sleep 4738\\nNetwork=none\\nPull=never\\nNotify=conmon\\n[Service]\\nTimeoutStopSec=10\\n' $IMAGE $NAME >/run/containers/systemd/$NAME.container
             trap 'systemctl stop $NAME; rm /run/containers/systemd/$NAME.container; systemctl daemon-reload' EXIT
             systemctl daemon-reload
-            systemctl start $NAME
+            systemctl start $NAME || { journalctl -n 30 -u $NAME >&2; exit 1; }
             is active systemctl is-active $NAME
             like 'sleep 4738' podman top $NAME
             is 0 podman exec $NAME id -u
@@ -87,7 +87,7 @@ pub fn cases() -> Vec<Case> {
             podman rm $NAME
             trap 'systemctl stop container-$NAME; rm /run/systemd/system/container-$NAME.service; systemctl daemon-reload' EXIT
             systemctl daemon-reload
-            systemctl start container-$NAME
+            systemctl start container-$NAME || { journalctl -n 30 -u container-$NAME >&2; exit 1; }
             like 'sleep 4739' podman top $NAME
             systemctl stop container-$NAME
             eventually eval '! pgrep -f \"sleep 473[9]\"'",

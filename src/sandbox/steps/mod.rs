@@ -89,7 +89,6 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Seccomp(filter) => process::seccomp(child, filter),
         Action::Release(first, keep) => child.release(*first, keep),
         Action::Start => child.wait_for_start(),
-        Action::CloseFrom(first) => fs::cloexec_from(*first).call("close_range"),
         Action::Exec => program::exec(child, plan),
     }
 }

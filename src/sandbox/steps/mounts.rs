@@ -21,7 +21,7 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             match opened {
                 Some(Opened::Fd(tree, directory)) => {
                     let make = if directory { Make::Dir } else { Make::File };
-                    let target = target(child.root()?, m, make)?;
+                    let target = place(child, m, make)?;
                     attach(tree.as_fd(), target.as_fd())?;
                     leave(target);
                     // An attached tree needs no descriptor any more.
@@ -40,7 +40,7 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
         Source::Filesystem(new) => {
             // Looked for before it is made: a mount point of ours has no mode that anyone has chosen.
             let inherit = new.inherit_mode && look(child.root()?, &m.target)?.map(leave).is_some();
-            let target = target(child.root()?, m, Make::Dir)?;
+            let target = place(child, m, Make::Dir)?;
             let mounted = match (filesystem(new, target.as_fd(), inherit), &new.otherwise) {
                 (Err(Fail(report)), Some((path, attrs))) if report.value == libc::EPERM => instead(path, *attrs)?,
                 (made, _) => made?,
@@ -76,6 +76,30 @@ fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fail> {
     }
 }
 
+/// The mount point of one of `mounts`, which come one after another: several are made in the same directory, /dev, that is
+/// looked up but once. What is mounted on a directory made here covers no other that is known.
+fn place(child: &mut Child, m: &Mount, make: Make) -> Result<OwnedFd, Fail> {
+    let mut found = None;
+    if make == Make::Dir && !m.strict && !m.nofollow {
+        match inroot::open(child.root()?, &m.target, libc::O_PATH, 0) {
+            Err(Errno::ENOENT) => {
+                // It is not on procfs: nothing can be made there.
+                if let Some(made) = super::rootfs::new_directory(child, &m.target)? {
+                    return Ok(made);
+                }
+            }
+            other => found = Some(other.call("openat2")?),
+        }
+    }
+    if let Some((known, _)) = child.parent.take() {
+        leave(known);
+    }
+    match found {
+        Some(fd) => outside_proc(m, fd),
+        None => target(child.root()?, m, make),
+    }
+}
+
 /// Opens the mount point, making it where it is missing.
 pub(in crate::sandbox) fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) -> Result<OwnedFd, Fail> {
     if m.strict {
@@ -104,6 +128,10 @@ pub(in crate::sandbox) fn target(root: BorrowedFd<'_>, m: &Mount, make: Make) ->
     } else {
         inroot::ensure(root, &m.target, make).call("openat2")?
     };
+    outside_proc(m, fd)
+}
+
+fn outside_proc(m: &Mount, fd: OwnedFd) -> Result<OwnedFd, Fail> {
     if !m.may_cover_proc && fs::magic(fd.as_fd()).call("fstatfs")? == PROC_MAGIC {
         return Err(Fail::refused("the mount point lies inside /proc"));
     }

@@ -102,6 +102,13 @@ fn parent(child: &mut Child, path: &CStr) -> Result<inroot::Name, Fail> {
     Ok(name)
 }
 
+/// Makes the directory `path`, the last component of which is not there; nothing when something came to be there.
+pub(super) fn new_directory(child: &mut Child, path: &CStr) -> Result<Option<OwnedFd>, Fail> {
+    let name = parent(child, path)?;
+    let Some((dir, _)) = &child.parent else { return Err(Fail::call("openat2", Errno::EBADF)) };
+    inroot::new_directory(dir.as_fd(), name.c_str().call("mkdirat")?).call("mkdirat")
+}
+
 /// A link. A name that is taken stays, unless it is to be replaced (`/dev/ptmx`).
 pub(super) fn symlink(child: &mut Child, path: &CStr, target: &CStr, replace: bool, only_if: Option<&CStr>) -> Result<(), Fail> {
     if let Some(needed) = only_if {
@@ -126,7 +133,7 @@ pub(super) fn symlink(child: &mut Child, path: &CStr, target: &CStr, replace: bo
 /// A pseudo-terminal of the container's own devpts (of a private one if it has none): the master is handed out, the slave
 /// becomes the controlling terminal, the standard streams, and /dev/console. No path of the container is trusted
 /// (CVE-2025-52565, CVE-2026-88264).
-pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32, node: bool) -> Result<(), Fail> {
+pub(super) fn console(child: &mut Child, rows: u16, columns: u16, uid: u32, node: bool) -> Result<(), Fail> {
     let private;
     let devpts = match &child.devpts {
         Some(fd) => fd.as_fd(),
@@ -147,7 +154,7 @@ pub(super) fn console(child: &Child, rows: u16, columns: u16, uid: u32, node: bo
         let node = mount::open_tree(slave.as_fd(), c"", false, false).call("open_tree")?;
         console_node(child.root()?, node.as_fd())?;
     }
-    if let Some(socket) = &child.given.console {
+    if let Some(socket) = child.given.console.take() {
         crate::sys::socket::send_fd(socket.as_fd(), master.as_fd(), b"/dev/ptmx").call("sendmsg")?;
     }
     drop(master);
@@ -198,8 +205,8 @@ fn console_node(root: BorrowedFd<'_>, node: BorrowedFd<'_>) -> Result<(), Fail> 
 /// container's own node takes its place. Where that cannot be had the host's does its work.
 pub(super) fn null_streams(child: &Child) {
     let is_null = |st: libc::stat| fs::kind(st.st_mode) == libc::S_IFCHR && st.st_rdev == libc::makedev(1, 3);
-    let on_null = |n: &i32| fs::stat_stdio(*n).is_ok_and(is_null);
-    if ![0, 1, 2].iter().any(on_null) {
+    let on_null = [0, 1, 2].map(|n| fs::stat_stdio(n).is_ok_and(is_null));
+    if on_null == [false; 3] {
         return;
     }
     let Some(root) = &child.root else { return };
@@ -209,7 +216,7 @@ pub(super) fn null_streams(child: &Child) {
     if !fs::stat(null.as_fd()).is_ok_and(is_null) || fs::set_status_flags(null.as_fd(), 0).is_err() {
         return;
     }
-    for n in (0..=2).filter(on_null) {
+    for (n, _) in (0..=2).zip(on_null).filter(|(_, on_null)| *on_null) {
         // Fails for no reason but those that leave the stream as it was.
         let _as_it_was = fs::become_stdio(null.as_fd(), n);
     }

@@ -1,30 +1,36 @@
-//! Root file systems made to lead the runtime astray: links in the place of whatever it makes, mounts or hides. The host's
-//! canary stays as it was, whether the container runs or not. What moves meanwhile is not tried here.
+//! A name that is looked up where the container decides what it means: links in the root file system in the place of whatever
+//! the runtime makes, mounts or hides. The host's canary stays as it was, whether the container runs or not.
 
+use super::without_mounts;
 use crate::bundle::{Bundle, Output};
 use crate::canary::{Canary, link};
 use crate::case;
 use crate::case::Case;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
 use std::fs;
 
 pub fn cases() -> Vec<Case> {
     vec![
-        case!(links_at_mount_points_lead_nowhere),
-        case!(links_on_the_way_to_mount_points_lead_nowhere),
-        case!(links_at_device_nodes_lead_nowhere),
-        case!(dev_as_a_link_leads_nowhere).except("crun", "CVE-2026-47766").except("runc", "CVE-2026-41579"),
-        case!(links_at_hidden_paths_lead_nowhere),
-        case!(a_link_as_working_directory_leads_nowhere),
-        case!(proc_and_sys_must_be_directories),
-        case!(links_below_dev_and_sys_stay_inside),
-        case!(a_masked_file_is_masked_by_the_true_null_device)
+        case!(sec_05_cve_2019_18837_links_at_mount_points),
+        case!(sec_07_cve_2024_45310_links_on_the_way_to_mount_points),
+        case!(sec_05_cve_2019_18837_links_at_device_nodes),
+        case!(sec_15_cve_2026_41579_dev_is_a_link).except("crun", "CVE-2026-47766").except("runc", "CVE-2026-41579"),
+        case!(sec_05_cve_2019_18837_links_at_hidden_paths),
+        case!(sec_05_cve_2019_18837_a_link_as_working_directory),
+        case!(sec_06_cve_2019_19921_proc_is_a_symlink),
+        case!(sec_06_cve_2025_54867_links_below_dev),
+        case!(sec_13_cve_2025_31133_dev_null_is_something_else)
             .except("runc", "CVE-2025-31133")
             .except("crun", "binds what the link names"),
-        case!(the_old_root_is_out_of_reach),
-        case!(a_moved_root_leaves_no_bare_proc_behind),
-        case!(links_that_stay_inside_work),
+        case!(sec_13_cve_2026_88265_streams_on_a_null_device_of_the_container),
+        case!(sec_05_cve_2019_18837_a_link_at_what_tmpcopyup_copies).except("crun", "copies nothing"),
+        case!(sec_35_cve_2026_53488_names_in_the_image_stay_inside),
+        case!(sec_16_cve_2025_24965_nothing_is_written_into_the_root),
+        case!(sec_25_cve_2026_87766_links_to_the_old_root),
+        case!(sec_06_cve_2019_19921_a_moved_root_leaves_no_bare_proc),
+        case!(sec_25_cve_2026_87766_links_inside_work),
     ]
 }
 
@@ -36,14 +42,7 @@ fn runs(bundle: &Bundle, canary: &Canary, what: &str) -> Output {
     output
 }
 
-/// The default mounts without those below `/dev`, for a `/dev` that is the rootfs's own.
-fn without_dev(bundle: Bundle) -> Bundle {
-    let mounts: Vec<Value> = bundle.config["mounts"].as_array().expect("mounts").clone();
-    let keeps = |mount: &Value| !mount["destination"].as_str().unwrap_or_default().starts_with("/dev");
-    bundle.set("/mounts", mounts.into_iter().filter(keeps).collect::<Vec<_>>())
-}
-
-fn links_at_mount_points_lead_nowhere() {
+fn sec_05_cve_2019_18837_links_at_mount_points() {
     for (kind, name, more) in [("tmpfs", "dir", ""), ("tmpfs", "dir", "/new/place"), ("dir", "dir", ""), ("file", "file", "")] {
         for absolute in [0, 1] {
             let bundle = Bundle::new();
@@ -63,7 +62,7 @@ fn links_at_mount_points_lead_nowhere() {
     }
 }
 
-fn links_on_the_way_to_mount_points_lead_nowhere() {
+fn sec_07_cve_2024_45310_links_on_the_way_to_mount_points() {
     for depth in 1..4 {
         let bundle = Bundle::new().mount("/a/b/c/d", "tmpfs", "tmpfs", &["mode=700"]);
         let canary = Canary::new(&bundle);
@@ -73,11 +72,11 @@ fn links_on_the_way_to_mount_points_lead_nowhere() {
     }
 }
 
-fn links_at_device_nodes_lead_nowhere() {
+fn sec_05_cve_2019_18837_links_at_device_nodes() {
     for place in ["null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "stdout", "core", "made"]
     {
         for name in ["file", "dir/new"] {
-            let bundle = without_dev(Bundle::new())
+            let bundle = without_mounts(Bundle::new(), "/dev")
                 .set("/linux/devices", json!([{"path": "/dev/made", "type": "c", "major": 1, "minor": 3, "uid": 7}]));
             let canary = Canary::new(&bundle);
             link(&bundle, &format!("/dev/{place}"), &canary.names(name)[0]);
@@ -86,10 +85,10 @@ fn links_at_device_nodes_lead_nowhere() {
     }
 }
 
-fn dev_as_a_link_leads_nowhere() {
+fn sec_15_cve_2026_41579_dev_is_a_link() {
     for absolute in [0, 1] {
         // With what a mount there would bring, and without.
-        for bundle in [Bundle::new(), without_dev(Bundle::new())] {
+        for bundle in [Bundle::new(), without_mounts(Bundle::new(), "/dev")] {
             let canary = Canary::new(&bundle);
             link(&bundle, "/dev", &canary.names("")[absolute]);
             runs(&bundle, &canary, "/dev");
@@ -97,7 +96,7 @@ fn dev_as_a_link_leads_nowhere() {
     }
 }
 
-fn links_at_hidden_paths_lead_nowhere() {
+fn sec_05_cve_2019_18837_links_at_hidden_paths() {
     for field in ["maskedPaths", "readonlyPaths"] {
         for (name, more) in [("file", ""), ("dir", ""), ("deep", "/file")] {
             let place = format!("/hidden{more}");
@@ -111,7 +110,7 @@ fn links_at_hidden_paths_lead_nowhere() {
     }
 }
 
-fn a_link_as_working_directory_leads_nowhere() {
+fn sec_05_cve_2019_18837_a_link_as_working_directory() {
     for (name, more) in [("deep", ""), ("deep", "/new"), ("file", "")] {
         let bundle = Bundle::new().set("/process/cwd", format!("/work{more}")).sh("ls -A .");
         let canary = Canary::new(&bundle);
@@ -121,7 +120,7 @@ fn a_link_as_working_directory_leads_nowhere() {
     }
 }
 
-fn proc_and_sys_must_be_directories() {
+fn sec_06_cve_2019_19921_proc_is_a_symlink() {
     for place in ["proc", "sys"] {
         for target in ["tmp", "/tmp", ".", "..", "dangling", if place == "proc" { "sys" } else { "proc" }] {
             let bundle = Bundle::new();
@@ -134,10 +133,15 @@ fn proc_and_sys_must_be_directories() {
         let bundle = bundle.file(place, 0o644, "");
         let output = bundle.run();
         assert!(output.status != 0 && output.error().contains(place), "/{place} a file: {output:?}");
+        let bundle = Bundle::new();
+        fs::remove_dir(bundle.rootfs().join(place)).expect("remove a directory");
+        mkfifo(&bundle.rootfs().join(place), Mode::from_bits_truncate(0o666)).expect("make a FIFO");
+        let output = bundle.run();
+        assert!(output.status != 0 && output.error().contains(place), "/{place} a FIFO: {output:?}");
     }
 }
 
-fn links_below_dev_and_sys_stay_inside() {
+fn sec_06_cve_2025_54867_links_below_dev() {
     for place in ["/dev/pts", "/dev/shm", "/dev/mqueue"] {
         // A /dev of the rootfs, so that links in it count.
         let bundle = Bundle::new();
@@ -149,10 +153,11 @@ fn links_below_dev_and_sys_stay_inside() {
     }
 }
 
-fn a_masked_file_is_masked_by_the_true_null_device() {
+fn sec_13_cve_2025_31133_dev_null_is_something_else() {
     let core_pattern = fs::read("/proc/sys/kernel/core_pattern").expect("read a setting");
     for kind in ["link", "core_pattern", "file", "other device", "fifo", "missing"] {
-        let bundle = without_dev(Bundle::new()).file("/secret", 0o644, "secret").set("/linux/maskedPaths", json!(["/secret"]));
+        let bundle =
+            without_mounts(Bundle::new(), "/dev").file("/secret", 0o644, "secret").set("/linux/maskedPaths", json!(["/secret"]));
         let bundle = bundle.sh("cat /secret; stat -c %F,%t:%T /secret");
         let canary = Canary::new(&bundle);
         let null = bundle.rootfs().join("dev/null");
@@ -161,7 +166,7 @@ fn a_masked_file_is_masked_by_the_true_null_device() {
             "core_pattern" => link(&bundle, "/dev/null", "/proc/sys/kernel/core_pattern"),
             "file" => fs::write(&null, "not null").expect("write a file"),
             "other device" => mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("make a node"),
-            "fifo" => nix::unistd::mkfifo(&null, Mode::from_bits_truncate(0o666)).expect("make a fifo"),
+            "fifo" => mkfifo(&null, Mode::from_bits_truncate(0o666)).expect("make a fifo"),
             _ => {}
         }
         let output = runs(&bundle, &canary, kind);
@@ -174,7 +179,7 @@ fn a_masked_file_is_masked_by_the_true_null_device() {
     assert_eq!(fs::read("/proc/sys/kernel/core_pattern").expect("read a setting"), core_pattern);
 }
 
-fn the_old_root_is_out_of_reach() {
+fn sec_25_cve_2026_87766_links_to_the_old_root() {
     for target in ["/oldroot", "/proc/1/root", "/proc/self/cwd", "/proc/self/root", ".", "/proc/self/fd/3", "/proc/1/cwd/../.."] {
         let bundle = Bundle::new();
         let canary = Canary::new(&bundle);
@@ -187,7 +192,7 @@ fn the_old_root_is_out_of_reach() {
 
 /// Without a pivot the host's procfs stays somewhere below the root. While the kernel can see a bare one, a user namespace
 /// inside may mount procfs anew, and has what was masked.
-fn a_moved_root_leaves_no_bare_proc_behind() {
+fn sec_06_cve_2019_19921_a_moved_root_leaves_no_bare_proc() {
     let inner = "mount -t proc proc /mnt && echo mounted";
     let bundle = Bundle::new().capabilities(&["CAP_SYS_ADMIN", "CAP_SETFCAP"]);
     fs::create_dir_all(bundle.rootfs().join("mnt")).expect("make a directory");
@@ -197,7 +202,7 @@ fn a_moved_root_leaves_no_bare_proc_behind() {
     assert!(output.stderr.contains("mount") && output.stderr.contains("ermi"), "{output:?}");
 }
 
-fn links_that_stay_inside_work() {
+fn sec_25_cve_2026_87766_links_inside_work() {
     let bundle = Bundle::new()
         .mount("/var/run/app", "tmpfs", "tmpfs", &["mode=711"])
         .mount("/lib64/x", "tmpfs", "tmpfs", &["mode=711"])
@@ -209,4 +214,89 @@ fn links_that_stay_inside_work() {
     link(&bundle, "/var/run", "/run");
     link(&bundle, "/lib64", "usr/lib");
     assert_eq!(bundle.stdout(), "711\n711\n/run\n");
+}
+
+/// A stream on the null device is opened again inside: only if what lies there is that device.
+fn sec_13_cve_2026_88265_streams_on_a_null_device_of_the_container() {
+    for kind in ["link", "file", "other device", "fifo", "missing"] {
+        let bundle = Bundle::new();
+        let canary = Canary::new(&bundle);
+        let dev = bundle.home.join("dev");
+        for name in ["", "pts", "shm", "mqueue"] {
+            fs::create_dir(dev.join(name)).expect("make a directory");
+        }
+        let null = dev.join("null");
+        match kind {
+            "link" => std::os::unix::fs::symlink(&canary.names("null")[1], &null).expect("make a link"),
+            "file" => fs::write(&null, "not null").expect("write a file"),
+            "other device" => mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("make a node"),
+            "fifo" => mkfifo(&null, Mode::from_bits_truncate(0o666)).expect("make a FIFO"),
+            _ => {}
+        }
+        let bundle = without_mounts(bundle, "/dev").mount("/dev", "bind", &dev.display().to_string(), &["rbind"]);
+        let bundle = bundle.sh("stat -L -c %F,%t:%T /proc/self/fd/0");
+        let output = runs(&bundle, &canary, kind);
+        assert!(output.status != 0 || output.stdout == "character special file,1:3\n", "{kind}: {output:?}");
+        assert!(output.status == 0 || !["fifo", "link"].contains(&kind), "{kind}: {output:?}");
+    }
+}
+
+fn sec_05_cve_2019_18837_a_link_at_what_tmpcopyup_copies() {
+    for absolute in [0, 1] {
+        let bundle = Bundle::new().mount("/data/deep", "tmpfs", "tmpfs", &["tmpcopyup"]).sh("cat /data/deep/* /data/deep/*/*");
+        let canary = Canary::new(&bundle);
+        link(&bundle, "/data", &canary.names("")[absolute]);
+        let output = runs(&bundle, &canary, "the directory");
+        assert!(!output.stdout.contains("sings"), "{output:?}");
+        // A link in it is copied as a link.
+        let bundle = Bundle::new().mount("/data", "tmpfs", "tmpfs", &["tmpcopyup"]).sh("cat /data/*; test -L /data/way");
+        let canary = Canary::new(&bundle);
+        link(&bundle, "/data/way", &canary.names("file")[absolute]);
+        let output = runs(&bundle, &canary, "what is in it");
+        assert!(output.status == 0 && !output.stdout.contains("sings"), "{output:?}");
+    }
+}
+
+/// Directories of volumes, of logs, of an image's `WorkingDir`: those that an engine makes of what an image says.
+fn sec_35_cve_2026_53488_names_in_the_image_stay_inside() {
+    for (field, value) in [("/process/cwd", "/a/../../../..CANARY/dir/new"), ("/mounts/-", "/../..CANARY/dir/new")] {
+        let bundle = Bundle::new();
+        let canary = Canary::new(&bundle);
+        let value = value.replace("CANARY", &canary.path.display().to_string());
+        let mount = json!({"destination": value, "type": "tmpfs", "source": "tmpfs"});
+        let bundle = bundle.set(field, if field == "/mounts/-" { mount } else { value.into() });
+        runs(&bundle, &canary, field);
+    }
+}
+
+/// All names below a directory with type, mode, owner and content.
+fn tree(path: &std::path::Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt;
+    let mut all = Vec::new();
+    for entry in fs::read_dir(path).expect("list the root").flatten() {
+        let meta = entry.metadata().expect("look at a file");
+        let content = if meta.is_file() && meta.len() < 4096 { fs::read(entry.path()).unwrap_or_default() } else { Vec::new() };
+        all.push(format!("{} {:o} {} {} {content:?}", entry.path().display(), meta.mode(), meta.uid(), meta.ino()));
+        if meta.is_dir() {
+            all.append(&mut tree(&entry.path()));
+        }
+    }
+    all.sort();
+    all
+}
+
+/// No file of the runtime's own, by whatever name one may be led to it.
+fn sec_16_cve_2025_24965_nothing_is_written_into_the_root() {
+    let bundle = Bundle::new().set("/root/readonly", false).args(["sleep", "1000"]);
+    let canary = Canary::new(&bundle);
+    for name in ["config.json", "state.json", ".krun_config.json", "exec.fifo", "start.fifo", "run/notify", "run/.containerenv"] {
+        link(&bundle, name, &canary.names("file")[0]);
+    }
+    let before = tree(&bundle.rootfs());
+    let container = bundle.create();
+    container.start();
+    assert_eq!(container.call("exec", &["true"]).status, 0);
+    container.ok("delete", &["--force"]);
+    assert_eq!(tree(&bundle.rootfs()), before);
+    canary.assert_unchanged("a whole life");
 }

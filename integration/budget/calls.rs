@@ -1,0 +1,66 @@
+//! System calls, those of the container's first process before its program among them.
+
+use super::{Ceiling, OURS};
+use crate::case;
+use crate::case::Case;
+use crate::faults::count;
+
+// A debug build makes one more for each descriptor that it closes.
+const CREATE: Ceiling = Ceiling { debug: 378, release: 346 };
+const RUN: Ceiling = Ceiling { debug: 424, release: 385 };
+const START: Ceiling = Ceiling { debug: 46, release: 42 };
+const DELETE: Ceiling = Ceiling { debug: 43, release: 41 };
+const FORCED_DELETE: Ceiling = Ceiling { debug: 60, release: 56 };
+const STATE: Ceiling = Ceiling { debug: 38, release: 33 };
+const KILL: Ceiling = Ceiling { debug: 40, release: 33 };
+const EXEC: Ceiling = Ceiling { debug: 230, release: 204 };
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case!(create_keeps_its_budget).ours(OURS),
+        case!(run_keeps_its_budget).ours(OURS),
+        case!(start_keeps_its_budget).ours(OURS),
+        case!(state_keeps_its_budget).ours(OURS),
+        case!(kill_keeps_its_budget).ours(OURS),
+        case!(exec_keeps_its_budget).ours(OURS),
+        case!(delete_keeps_its_budget).ours(OURS),
+        case!(forced_delete_keeps_its_budget).ours(OURS),
+    ]
+}
+
+#[track_caller]
+fn within(command: &str, ceiling: Ceiling) {
+    ceiling.holds(&format!("system calls of {command}"), count(command), 10);
+}
+
+fn create_keeps_its_budget() {
+    within("create", CREATE);
+}
+
+fn run_keeps_its_budget() {
+    within("run", RUN);
+}
+
+fn start_keeps_its_budget() {
+    within("start", START);
+}
+
+fn state_keeps_its_budget() {
+    within("state", STATE);
+}
+
+fn kill_keeps_its_budget() {
+    within("kill", KILL);
+}
+
+fn exec_keeps_its_budget() {
+    within("exec", EXEC);
+}
+
+fn delete_keeps_its_budget() {
+    within("delete", DELETE);
+}
+
+fn forced_delete_keeps_its_budget() {
+    within("delete --force", FORCED_DELETE);
+}

@@ -1,0 +1,72 @@
+//! Memory of an init that waits and of the commands, bytes that a container writes to disk, size of the binary.
+
+use super::{Ceiling, OURS, released};
+use crate::bundle::{Bundle, eventually, find_program, limit, within};
+use crate::case;
+use crate::case::{Case, runtime};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+/// KiB. A debug build's code is three times as large: its pages are the file's, not the container's.
+const RESIDENT: Ceiling = Ceiling { debug: 1600, release: 620 };
+const PRIVATE: Ceiling = Ceiling { debug: 250, release: 190 };
+/// KiB.
+const PEAK: Ceiling = Ceiling { debug: 6900, release: 2750 };
+/// Bytes of files in the container's directory, `config.json` as it was given left out.
+const STATE: Ceiling = Ceiling { debug: 450, release: 450 };
+/// Bytes.
+const BINARY: Ceiling = Ceiling { debug: u64::MAX, release: 2_960_000 };
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        case!(an_init_that_waits_is_small).ours(OURS),
+        case!(commands_need_little_memory).ours(OURS),
+        case!(the_state_is_small).ours(OURS),
+        released(case!(the_binary_is_small).ours(OURS)),
+    ]
+}
+
+fn an_init_that_waits_is_small() {
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    bundle.write();
+    let container = bundle.create();
+    let maps = fs::read_to_string(format!("/proc/{}/smaps", container.pid)).expect("read the mappings");
+    let sum = |field: &str| -> u64 {
+        maps.lines().filter_map(|line| line.strip_prefix(field)?.split_whitespace().next()?.parse::<u64>().ok()).sum()
+    };
+    RESIDENT.holds("resident KiB of an init that waits", sum("Rss:"), 10);
+    PRIVATE.holds("KiB of its own", sum("Private_Dirty:"), 10);
+}
+
+/// A foreground `run` has made its container, and stays: its own status has the most that it ever had.
+fn commands_need_little_memory() {
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    bundle.write();
+    let mut run = bundle.command(["run", &bundle.id]).spawn().expect("start run");
+    eventually("running", || bundle.call(["state", &bundle.id]).stdout.contains("\"running\""));
+    let status = fs::read_to_string(format!("/proc/{}/status", run.id())).expect("read the status of run");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    let kib = line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number");
+    assert_eq!(bundle.call(["kill", &bundle.id, "KILL"]).status, 0);
+    assert_eq!(within(&mut run, limit()), Some(137));
+    PEAK.holds("peak KiB of run", kib, 100);
+}
+
+fn the_state_is_small() {
+    let bundle = Bundle::new().args(["sleep", "1000"]);
+    let _container = bundle.create();
+    let mut bytes = 0;
+    for entry in fs::read_dir(bundle.root().join(&bundle.id)).expect("list the container's directory").flatten() {
+        let meta = fs::symlink_metadata(entry.path()).expect("look at a file of the container");
+        if meta.is_file() && entry.file_name() != "config.json" {
+            eprintln!("{}: {} bytes", entry.path().display(), meta.size());
+            bytes += meta.size();
+        }
+    }
+    STATE.holds("bytes of state", bytes, 100);
+}
+
+fn the_binary_is_small() {
+    let path = find_program(&runtime()).expect("find the runtime");
+    BINARY.holds("bytes of the binary", fs::metadata(path).expect("look at the binary").len(), 100_000);
+}
