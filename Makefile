@@ -5,6 +5,8 @@
 #   make stress    ten thousand containers, a hundred at once: what is left?
 #   make bench     how fast it is, beside crun and runc
 #   make check     format, lints, unit tests: a minute, no root
+#   make fuzz      every fuzz target for ten minutes; FUZZ_SECONDS=3600 FUZZ=config for one and an hour
+#   make test-kernels, reproducible, deny: other kernels, two builds and one hash, the crates
 #   make install   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
 
 PREFIX  ?= /usr/local
@@ -45,7 +47,9 @@ RUNNER   = CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
-.PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget test-engines test-engines-quick man clean tools test-tools release-musl sweeps
+.PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget \
+	test-engines test-engines-quick man clean tools test-tools release-musl sweeps release-of-what-is-there test-kernels fuzz \
+	fuzz-quick fuzz-tools reproducible deny
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -78,9 +82,20 @@ if [ -n "$$need" ]; then \
 fi
 endef
 
+# Where crates lie is written into what is compiled of them. The same binary comes of every directory without it.
+REGISTRY = $(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src
+# The same for every build of the release profile, or each would begin anew.
+FLAGS    = target.$(HOST).rustflags = [$(REMAP)]
+REMAP    = $(foreach dir,$(wildcard $(REGISTRY)/*),"--remap-path-prefix=$(dir)=/crates"$(comma)) "--remap-path-prefix=$(CURDIR)=/onggi"
+comma   := ,
+
 # One static file. Cargo puts it under the name of the host; it is wanted where everybody looks.
 release: tools
-	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked
+	@$(CARGO) fetch --locked --quiet
+	@$(MAKE) --no-print-directory release-of-what-is-there
+
+release-of-what-is-there:
+	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked --config '$(FLAGS)'
 	@mkdir -p $(TARGET)/release
 	@ln -f $(TARGET)/$(HOST)/release/onggi $(BIN)
 
@@ -129,6 +144,7 @@ check:
 test: test-tools
 	$(CARGO) build --locked
 	$(CARGO) test --locked
+	$(MAKE) fuzz-quick
 	$(MAKE) test-root
 	$(MAKE) test-budget
 	$(MAKE) test-engines-quick
@@ -166,7 +182,7 @@ test-vm: release
 
 # The parent's work alone: a program for `make bench` and the budgets, of the release profile.
 work: tools
-	$(CARGO) build --release --locked --features work --bin onggi-work
+	$(CARGO) build --release --locked --features work --bin onggi-work --config '$(FLAGS)'
 	@mkdir -p $(TARGET)/release
 	@ln -f $(TARGET)/$(HOST)/release/onggi-work $(TARGET)/release/onggi-work
 
@@ -174,15 +190,44 @@ work: tools
 bench: release work
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
 
+# Two builds, one hash.
+reproducible: tools
+	.ci/reproducible
+
+# Every target for FUZZ_SECONDS, as many at once as there are processors: 70 minutes on two. What it finds is in target/fuzz.
+FUZZ_SECONDS ?= 600
+FUZZ ?=
+fuzz: fuzz-tools
+	nice tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
+
+# What the tests have time for.
+fuzz-quick: fuzz-tools
+	tests/fuzz/run 10
+
+fuzz-tools: tools
+	@need=; command -v c++ >/dev/null || need="$$need g++"; $(apt-install)
+
+# Licences, sources and duplicates of the crates; with ADVISORIES=yes known faults too, for which it needs github.com.
+deny:
+	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check --config .ci/deny.toml $(if $(ADVISORIES),advisories) bans licenses sources
+
+# Tests in the virtual machine on the oldest and the newest kernel of Debian that there is; `test-vm` has the one in between.
+# Left out: sweeps, figures and CRIU, which take long there or are of one kernel.
+OTHER_KERNELS = 6.1 newest
+SLOW = --skip faults:: --skip checkpoint:: --skip budget:: --skip bundles:: --skip contract:: --skip converge::
+test-kernels: release
+	for kernel in $(OTHER_KERNELS); do TIMEOUT=3600 integration/vm/run -k $$kernel $(SLOW) || exit 1; done
+
+# What `make test` samples, in full, with the release build: half an hour on two processors.
+stress: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
+
 # Puts the figures of this machine into BENCH.md.
 bench-record: bench
 	sed -i '/^<!-- make bench-record /q' BENCH.md
 	{ echo; echo '![medians](integration/bench/bench.svg)'; echo; cat target/bench/bench.md; } | cat -s >>BENCH.md
 	cp target/bench/bench.svg integration/bench/bench.svg
-
-# What `make test` samples, in full, with the release build: half an hour on two processors.
-stress: release
-	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

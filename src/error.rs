@@ -36,9 +36,15 @@ impl Error {
         Self(Box::new(Parts { step: step.into(), cause: cause.into(), ..Parts::default() }))
     }
 
-    /// A failed system call, `step: words of errno`.
+    /// A failed system call, `step: words of errno`. One that is not there at all is named, whatever was being done.
     pub fn sys(step: impl Into<String>, syscall: &'static str, errno: Errno) -> Self {
-        Self(Box::new(Parts { step: step.into(), syscall: Some(syscall), errno: errno.0, ..Parts::default() }))
+        let hint = match errno.0 {
+            libc::ENOSYS if !syscall.is_empty() => {
+                format!("the kernel has no {syscall}, or a seccomp filter around the runtime refuses it")
+            }
+            _ => String::new(),
+        };
+        Self(Box::new(Parts { step: step.into(), syscall: Some(syscall), errno: errno.0, hint, ..Parts::default() }))
     }
 
     /// A message whose every word is a contract with engines (runc's wording).
@@ -62,10 +68,13 @@ impl Error {
         self
     }
 
-    /// Adds what the reader can do about it.
+    /// Says what the reader can do about it; no words change nothing.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.0.hint = hint.into();
+        let hint = hint.into();
+        if !hint.is_empty() {
+            self.0.hint = hint;
+        }
         self
     }
 
@@ -184,6 +193,16 @@ impl<T> Context<T> for std::io::Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_is_not_there_is_named() {
+        let missing = Error::sys("open the cgroup", "openat2", Errno(libc::ENOSYS));
+        let words = "open the cgroup: function not implemented (the kernel has no openat2, or a seccomp filter around the runtime \
+                     refuses it)";
+        assert_eq!(missing.clone().hint("").to_string(), words);
+        assert!(missing.hint("boot another").to_string().ends_with("(boot another)"));
+        assert!(Error::sys("open", "openat2", Errno(libc::EPERM)).hint_text().is_empty());
+    }
 
     #[test]
     fn one_line_in_parts() {

@@ -7,7 +7,7 @@
 
 mod userns_denied;
 
-pub use userns_denied::{why as why_no_user_namespace, why_it_is_powerless};
+pub use userns_denied::{why as why_no_user_namespace, why_it_is_powerless, why_no_namespace};
 
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};

@@ -16,6 +16,23 @@
 //! The exceptions: `host` describes the cgroup hierarchy and says where resctrl is, `log` writes errors, and a command is given what `cli` made of
 //! its arguments.
 #![deny(unsafe_code)]
+// Nothing in the product may panic where a value could say so, or cut a number. Tests may.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::unimplemented,
+        clippy::todo,
+        clippy::dbg_macro,
+        clippy::exit,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::undocumented_unsafe_blocks
+    )
+)]
 #![warn(missing_docs)]
 
 pub mod cgroup;

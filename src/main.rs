@@ -1,5 +1,6 @@
 //! The program: words to a command, a command to an exit status. The only place that prints errors.
 #![deny(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 #![no_main]
 
 use onggi::cli::Line;

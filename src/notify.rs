@@ -113,7 +113,7 @@ impl Proxy {
 }
 
 /// Whether one of the lines says so.
-fn is_ready(text: &[u8]) -> bool {
+pub fn is_ready(text: &[u8]) -> bool {
     text.split(|&byte| byte == b'\n').any(|line| line == b"READY=1")
 }
 

@@ -8,6 +8,7 @@ mod driver;
 mod failed;
 pub mod ftkill;
 mod killed;
+mod masked;
 pub mod overmount;
 mod scene;
 mod swapped;
@@ -32,7 +33,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_tracer_exchanges_names_and_changes_them_back),
         case!(the_tracer_interrupts_every_other_time),
     ];
-    [tracer, killed::cases(), failed::cases(), swapped::cases()].into_iter().flatten().collect()
+    [tracer, killed::cases(), failed::cases(), swapped::cases(), masked::cases()].into_iter().flatten().collect()
 }
 
 /// System calls that a command makes, with those of all processes that it starts, a payload's excepted.

@@ -88,7 +88,7 @@ fn find_mount() -> Result<Option<PathBuf>> {
 }
 
 /// The own cgroup of v2, and the controllers that have a v1 hierarchy, from lines `ID:controller,...:path` (cgroups(7)).
-fn parse_memberships(text: &str) -> (String, Vec<String>) {
+pub fn parse_memberships(text: &str) -> (String, Vec<String>) {
     let mut own = String::from("/");
     let mut v1 = Vec::new();
     for line in text.lines() {

@@ -19,7 +19,7 @@ mod tree;
 mod watch;
 
 pub use delegation::{Delegation, Denied};
-pub use hierarchy::Hierarchy;
+pub use hierarchy::{Hierarchy, parse_memberships};
 pub use setup::{Driver, Rights, Setup};
 pub use statistics::Statistics;
 pub use watch::Watch;

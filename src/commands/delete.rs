@@ -43,7 +43,14 @@ pub fn remove(entry: Entry, force: bool) -> Result<()> {
         Err(e) => return Err(e),
     };
     if let Some(record) = &record {
-        let (status, init) = status::of(&entry, record)?;
+        let (status, init) = match status::of(&entry, record) {
+            // Init cannot be held (a filter around us refuses pidfd_open, say): the cgroup ends it all the same.
+            Err(e) if force && record.cgroup.is_some() => {
+                crate::log::warn(&e.to_string());
+                (Status::Running, None)
+            }
+            found => found?,
+        };
         crate::log::debug(|| format!("container {} is {status}", entry.id()));
         // One that was never started goes without force, as with runc: containerd's shim deletes such tasks so.
         if !force && matches!(status, Status::Running | Status::Paused) {

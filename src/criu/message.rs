@@ -291,12 +291,13 @@ impl Answer {
             9 => answer.message = value.text(),
             10 => {
                 sound = sound.and(read(value.bytes(), |field, value| {
-                    answer.version += match field {
+                    let part = match field {
                         1 => value.int().saturating_mul(10_000),
                         2 => value.int().saturating_mul(100),
                         4 => value.int(),
                         _ => 0,
                     };
+                    answer.version = answer.version.saturating_add(part);
                 }));
             }
             _ => {}
@@ -372,5 +373,12 @@ mod tests {
         });
         assert_eq!(Answer::parse(&w.into_bytes()).unwrap().version, 40_101);
         assert_eq!(Answer::parse(&[0x08]), None);
+
+        let mut w = Writer::default();
+        w.message(10, |m| {
+            m.int(1, i32::MAX);
+            m.int(4, i32::MAX);
+        });
+        assert_eq!(Answer::parse(&w.into_bytes()).unwrap().version, i32::MAX, "a number of no version does not wrap");
     }
 }

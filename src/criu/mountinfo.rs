@@ -24,7 +24,12 @@ pub struct Mount {
 pub fn of(pid: i32) -> Result<Vec<Mount>> {
     let path = format!("/proc/{pid}/mountinfo");
     let bytes = std::fs::read(&path).step("read", || format!("read {path}"))?;
-    Ok(bytes.split(|&b| b == b'\n').filter_map(parse).collect())
+    Ok(parse(&bytes))
+}
+
+/// The mounts that the text of a `mountinfo` lists, in its order; lines that are none are left out.
+pub fn parse(text: &[u8]) -> Vec<Mount> {
+    text.split(|&b| b == b'\n').filter_map(line).collect()
 }
 
 /// The number of the mount that an open file of ours lies on.
@@ -34,11 +39,11 @@ pub fn id_of(fd: i32) -> Result<Option<u32>> {
     Ok(text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok()))
 }
 
-fn parse(line: &[u8]) -> Option<Mount> {
-    let mut words = line.split(|&b| b == b' ');
-    let text = |word: &[u8]| std::str::from_utf8(word).ok().map(str::to_owned);
-    let id = text(words.next()?)?.parse().ok()?;
-    let device = text(words.nth(1)?)?;
+fn line(text: &[u8]) -> Option<Mount> {
+    let mut words = text.split(|&b| b == b' ');
+    let utf8 = |word: &[u8]| std::str::from_utf8(word).ok().map(str::to_owned);
+    let id = utf8(words.next()?)?.parse().ok()?;
+    let device = utf8(words.nth(1)?)?;
     let root = unescape(words.next()?);
     let point = unescape(words.next()?);
     let readonly = words.next()?.split(|&b| b == b',').any(|word| word == b"ro");
@@ -85,8 +90,8 @@ mod tests {
     fn a_line_in_parts() {
         let line = br"151 139 0:59 /a\040b /proc/ke\134ys ro,nosuid shared:3 - tmpfs dev rw,mode=755";
         let want = Mount { id: 151, device: "0:59".into(), root: "/a b".into(), point: r"/proc/ke\ys".into(), readonly: true };
-        assert_eq!(parse(line), Some(want));
-        assert_eq!(parse(b""), None);
+        assert_eq!(parse(line), [want]);
+        assert_eq!(parse(b""), []);
     }
 
     #[test]

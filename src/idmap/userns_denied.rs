@@ -19,6 +19,9 @@ struct Signs<'a> {
 const APPARMOR: &str = "kernel/apparmor_restrict_unprivileged_userns";
 const APPARMOR_HINT: &str = "AppArmor takes user namespaces from programs without a profile that allows them (kernel.apparmor_restrict_unprivileged_userns is 1): as root, load a profile with \"userns,\" for this binary, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
 
+/// In the names of their limits.
+const KINDS: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
+
 /// Asked after a clone(2) with CLONE_NEWUSER has failed.
 pub fn why(errno: Errno) -> Option<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -32,6 +35,17 @@ pub fn why(errno: Errno) -> Option<String> {
     of(errno, &Signs { sysctl: &sysctl, filtered, chroot, unmapped })
 }
 
+/// Which kind of namespace the host makes none of (namespaces(7), `/proc/sys/user`), asked after a clone(2) with `ENOSPC`.
+pub fn why_no_namespace() -> Option<String> {
+    forbidden(&|name| fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned())
+}
+
+fn forbidden(sysctl: &dyn Fn(&str) -> String) -> Option<String> {
+    let kind = KINDS.iter().find(|kind| sysctl(&format!("user/max_{kind}_namespaces")) == "0")?;
+    let name = format!("user.max_{kind}_namespaces");
+    Some(format!("the host forbids them: {name} is 0; as root, sysctl -w {name}=15000"))
+}
+
 /// Asked when a process in a new user namespace is refused what its capabilities there should let it do: AppArmor lets the
 /// namespace be made and takes the capabilities.
 pub fn why_it_is_powerless() -> Option<&'static str> {
@@ -41,9 +55,7 @@ pub fn why_it_is_powerless() -> Option<&'static str> {
 fn of(errno: Errno, signs: &Signs<'_>) -> Option<String> {
     let is = |name: &str, value: &str| (signs.sysctl)(name) == value;
     let hint = match errno {
-        Errno::ENOSPC if is("user/max_user_namespaces", "0") => {
-            "the host forbids them: user.max_user_namespaces is 0; as root, sysctl -w user.max_user_namespaces=15000".into()
-        }
+        Errno::ENOSPC if forbidden(signs.sysctl).is_some() => forbidden(signs.sysctl)?,
         Errno::ENOSPC | Errno::EUSERS => format!(
             "user.max_user_namespaces ({}) is reached here or further out, or the limit of 32 user namespaces inside each other",
             (signs.sysctl)("user/max_user_namespaces")
@@ -85,6 +97,7 @@ mod tests {
             (Errno::EPERM, &[], true, false, "seccomp=unconfined"),
             (Errno::ENOSYS, &[], true, false, "seccomp=unconfined"),
             (Errno::ENOSPC, &[("user/max_user_namespaces", "0")], false, false, "sysctl -w user.max_user_namespaces="),
+            (Errno::ENOSPC, &[("user/max_net_namespaces", "0")], false, false, "user.max_net_namespaces is 0"),
             (Errno::ENOSPC, &[("user/max_user_namespaces", "7")], false, false, "(7) is reached"),
             (Errno::EINVAL, &[], false, false, "CONFIG_USER_NS"),
         ] {

@@ -4,7 +4,7 @@
 //! [`Setup`] says what is to be done, and is pure; [`Root`] does it, on descriptors. Whoever makes a directory here is told of
 //! it before ([`Root::make`]), so that what a killed command leaves can be found.
 
-mod schemata;
+pub mod schemata;
 mod setup;
 mod statistics;
 

@@ -2,7 +2,7 @@
 
 /// Whether `there`, the whole file, says what the line `asked` asks for. The kernel pads and names all domains, and writes
 /// masks without leading zeroes.
-pub(super) fn holds(there: &str, asked: &str) -> bool {
+pub fn holds(there: &str, asked: &str) -> bool {
     let Some((resource, domains)) = split(asked) else { return false };
     let Some((_, have)) = there.lines().filter_map(split).find(|(name, _)| *name == resource) else { return false };
     let value = |list: &str, domain: &str| pairs(list).find(|(id, _)| *id == domain).map(|(_, v)| normal(resource, v));
@@ -25,7 +25,7 @@ fn normal(resource: &str, value: &str) -> Result<u64, String> {
 }
 
 /// The line of a resource (`L3`, `MB`), as the file has it but for the padding.
-pub(super) fn line<'a>(text: &'a str, resource: &str) -> Option<&'a str> {
+pub fn line<'a>(text: &'a str, resource: &str) -> Option<&'a str> {
     text.lines().map(str::trim).find(|line| split(line).is_some_and(|(name, _)| name == resource))
 }
 

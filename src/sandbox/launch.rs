@@ -145,7 +145,10 @@ fn refused(plan: &Plan, cgroup: Option<&Cgroup>, errno: Errno) -> Error {
     match errno {
         Errno::EPERM => error.hint("root is needed, or a user namespace in linux.namespaces"),
         Errno::EMFILE => error.hint("the limit of open files (ulimit -n) is too low"),
-        Errno::ENOSPC | Errno::EUSERS => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
+        Errno::ENOSPC | Errno::EUSERS => error.hint(
+            crate::idmap::why_no_namespace()
+                .unwrap_or_else(|| "the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached".into()),
+        ),
         _ => error,
     }
 }

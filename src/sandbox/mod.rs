@@ -7,6 +7,7 @@
 pub mod child;
 pub mod launch;
 mod open;
+pub mod passwd;
 mod relay;
 pub mod report;
 pub mod staging;

@@ -40,12 +40,12 @@ impl Drop for Signals {
 pub fn block_signals() -> Result<Signals> {
     default_signal(libc::SIGCHLD).step("rt_sigaction", || "reset SIGCHLD".into())?;
     let (all, mut before) = (SigSet::all(), SigSet::empty());
-    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut before)).step("sigprocmask", || "block signals".into())?;
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut before)).step("rt_sigprocmask", || "block signals".into())?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     match SignalFd::with_flags(&all, flags) {
         Ok(fd) => Ok(Signals { fd, before }),
         Err(e) => {
-            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).step("sigprocmask", || "unblock signals".into())?;
+            sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None).step("rt_sigprocmask", || "unblock signals".into())?;
             Err(Error::sys("make a descriptor for signals", "signalfd4", e.into()))
         }
     }

@@ -239,6 +239,9 @@ pub fn of_program(name: &str, at_exec: bool, report: &Report) -> Error {
         Detail::Machine => error.hint(format!("it is built for {text}, this machine is {}", std::env::consts::ARCH)),
         Detail::NoExec => error.hint("it lies on a mount with the option noexec"),
         Detail::Format => error.hint("it is neither a binary nor a script with a #! line"),
+        _ if report.call_name() == "faccessat2" => {
+            error.hint("the kernel has no faccessat2, or a seccomp filter around the runtime refuses it")
+        }
         _ if report.value == libc::EACCES => error.hint("is the file executable, and may the user pass the directories?"),
         _ => error,
     }

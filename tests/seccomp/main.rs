@@ -9,6 +9,7 @@ mod differential;
 mod engine;
 #[cfg(target_arch = "x86_64")]
 mod figures;
+mod judge;
 #[cfg(target_arch = "x86_64")]
 mod kernel;
 #[cfg(target_arch = "x86_64")]

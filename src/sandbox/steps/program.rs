@@ -2,6 +2,7 @@
 
 use crate::plan::{Action, ChildHook, Plan};
 use crate::sandbox::child::{Call, Child, Fail};
+use crate::sandbox::passwd::Line;
 use crate::sandbox::report::{Detail, Kind, Report};
 use crate::sys::inroot;
 use crate::sys::pidfd::Exit;
@@ -48,14 +49,14 @@ fn look_up_home(root: BorrowedFd<'_>, uid: u32, space: &mut [u8]) -> Option<usiz
         return None;
     }
     let mut buffer = [0u8; 4096];
-    let mut line = Line { uid, field: 0, number: Some(0), seen_digit: false, len: 0 };
+    let mut line = Line::of(uid);
     let mut total = 0;
     while total < PASSWD_LIMIT {
         let n = fs::read_full(file.as_fd(), &mut buffer).ok()?;
         total += n;
         for &byte in buffer.get(..n)? {
             if line.push(byte, space) {
-                return Some(line.len);
+                return Some(line.len());
             }
         }
         if n < buffer.len() {
@@ -63,54 +64,7 @@ fn look_up_home(root: BorrowedFd<'_>, uid: u32, space: &mut [u8]) -> Option<usiz
         }
     }
     // The last line may lack its newline.
-    line.push(b'\n', space).then_some(line.len)
-}
-
-/// A line of passwd(5), byte by byte: name:password:uid:gid:comment:home:shell.
-struct Line {
-    uid: u32,
-    field: u32,
-    number: Option<u32>,
-    seen_digit: bool,
-    len: usize,
-}
-
-impl Line {
-    /// Takes a byte; true at the end of the wanted line's home directory.
-    fn push(&mut self, byte: u8, space: &mut [u8]) -> bool {
-        let matched = self.seen_digit && self.number == Some(self.uid);
-        match byte {
-            b'\n' => {
-                let found = matched && self.field >= 5 && self.len > 0;
-                if !found {
-                    *self = Self { uid: self.uid, field: 0, number: Some(0), seen_digit: false, len: 0 };
-                }
-                return found;
-            }
-            b':' => {
-                self.field += 1;
-                return matched && self.field == 6 && self.len > 0;
-            }
-            _ => {}
-        }
-        match self.field {
-            2 => {
-                self.seen_digit = true;
-                let digit = char::from(byte).to_digit(10);
-                self.number = self.number.and_then(|n| n.checked_mul(10)?.checked_add(digit?));
-            }
-            5 => match space.get_mut(self.len) {
-                Some(to) => {
-                    *to = byte;
-                    self.len += 1;
-                }
-                // Too long to be a path: not this one.
-                None => self.number = None,
-            },
-            _ => {}
-        }
-        false
-    }
+    line.push(b'\n', space).then_some(line.len())
 }
 
 /// Finds the program: a name with a slash is the one candidate, any other is looked for in PATH. Opens nothing: the limit
@@ -124,9 +78,17 @@ pub(super) fn find(child: &mut Child, name: &CStr, candidates: &[std::ffi::CStri
         };
     }
     for (n, candidate) in candidates.iter().enumerate() {
-        if fs::is_directory(candidate) == Ok(false) && fs::executable(fs::cwd(), candidate).is_ok() {
-            child.program = n;
-            return Ok(());
+        if fs::is_directory(candidate) != Ok(false) {
+            continue;
+        }
+        match fs::executable(fs::cwd(), candidate) {
+            Ok(()) => {
+                child.program = n;
+                return Ok(());
+            }
+            // The call itself is refused, not the program: one not there would be the wrong answer.
+            Err(errno @ (Errno::ENOSYS | Errno::EPERM)) => return Err(Fail::call("faccessat2", errno)),
+            Err(_) => {}
         }
     }
     let Fail(report) = Fail::call("execve", Errno::ENOENT);
@@ -135,7 +97,8 @@ pub(super) fn find(child: &mut Child, name: &CStr, candidates: &[std::ffi::CStri
 
 /// EACCES has three causes: no x bit, a directory on the way, or a mount with noexec.
 fn not_executable(path: &CStr, errno: Errno) -> Fail {
-    let Fail(report) = Fail::call("execve", errno);
+    let call = if errno == Errno::ENOSYS { "faccessat2" } else { "execve" };
+    let Fail(report) = Fail::call(call, errno);
     if errno == Errno::EACCES && vfs::is_noexec(path) == Ok(true) {
         return Fail(report.detail(Detail::NoExec, &[]));
     }
