@@ -196,7 +196,7 @@ fn their_output_goes_to_the_files_of_the_annotations() {
     let container = bundle.create();
     // What waits for start holds these two and what it waits on.
     let held = fs::read_dir(format!("/proc/{}/fd", container.pid)).expect("list its descriptors").count();
-    assert!(crate::case::name_of_runtime() != "onggi" || held == 3 + 2 + 2, "{held}");
+    assert!(crate::case::name_of_runtime() != "onggi" || held == 3 + 2 + 1, "{held}");
     container.start().kill("KILL").wait();
     container.ok("delete", &[]);
     let all = STAGES.map(|stage| format!("{stage}\n")).concat();
