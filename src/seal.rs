@@ -75,13 +75,14 @@ pub fn ensure(state_root: &Path) -> Result<()> {
 /// where it cannot be opened, or in anonymous memory.
 fn step_out_of_the_binary() -> nix::Result<()> {
     let nothing = memfd::create(c"onggi")?;
-    nix::sys::stat::fchmod(&nothing, Mode::from_bits_truncate(MODE))?;
     memfd::seal(nothing.as_fd())?;
     let mut link = exe::Link::read()?;
     if let Ok(file) = exe::secluded()
         && exe::replace_program(Some(file.as_fd())).is_ok()
         && link.set(nothing.as_fd()).is_ok()
     {
+        // Empty, and what the link leads to anyhow: closed with all else.
+        crate::sys::fs::leave(nothing);
         return Ok(());
     }
     // Without the right to do it this says so, before the work.
