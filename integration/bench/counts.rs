@@ -20,6 +20,7 @@ pub fn counts(options: &Options, bundle: &Bundle, samples: &mut Samples) {
         run(&runtime.on(bundle, "delete", "traced"));
         run(&runtime.create(bundle, "waits", "sleep"));
         let pid = runtime.pid("waits");
+        asleep(pid);
         let rollup = format!("/proc/{pid}/smaps_rollup");
         count("waiting init, Rss, KiB", measure::field(&rollup, "Rss:"));
         count("waiting init, private dirty, KiB", measure::field(&rollup, "Private_Dirty:"));
@@ -30,6 +31,15 @@ pub fn counts(options: &Options, bundle: &Bundle, samples: &mut Samples) {
         measure::reap(pid);
         count("system calls of `delete`", calls(&runtime.on(bundle, "delete", "waits")));
         count("size of the binary, KiB", std::fs::metadata(runtime.program()).ok().map(|m| m.len() / 1024));
+    }
+}
+
+/// Waits until the init of a container that has been made sleeps: it has been told to go on, and may have something to do.
+fn asleep(pid: u32) {
+    let status = format!("/proc/{pid}/status");
+    let until = Instant::now() + Duration::from_secs(10);
+    while !std::fs::read_to_string(&status).is_ok_and(|text| text.contains("State:\tS")) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
