@@ -193,10 +193,13 @@ impl Store {
         let dir = File::from(dir);
         lock(dir.as_fd(), how).step("flock", || format!("lock {}", path.display()))?;
         // While we waited it may have been removed, and perhaps made anew.
-        let (held, named) = (fstat(&dir), fstatat(&*self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW));
-        match (held, named) {
-            (Ok(held), Ok(named)) if same_file(&held, &named) => {}
-            _ => return Err(unknown()),
+        // No other failure may count as that: `delete --force` is content with what is not there.
+        let step = || format!("look at the state directory {}", path.display());
+        let held = fstat(&dir).step("fstat", step)?;
+        match fstatat(&*self.dir, id, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Err(Errno::ENOENT) => return Err(unknown()),
+            named if !same_file(&held, &named.step("newfstatat", step)?) => return Err(unknown()),
+            _ => {}
         }
         Ok(Entry { dir, root: Some(Rc::clone(&self.dir)), id: id.into(), path })
     }
