@@ -49,7 +49,7 @@ HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 .DEFAULT_GOAL := release
 .PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget \
 	test-engines test-engines-quick man clean tools test-tools release-musl sweeps release-of-what-is-there test-kernels fuzz \
-	fuzz-quick fuzz-tools reproducible deny
+	fuzz-quick fuzz-tools reproducible deny guards
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -257,3 +257,8 @@ uninstall:
 
 clean:
 	$(CARGO) clean
+
+# Takes out one guard after another and wants the tests of published faults to fail (integration/advisories/guards.tsv). An hour.
+# make guards GUARD=sec_12 takes a part of them.
+guards: test-tools
+	integration/advisories/guards $(GUARD)

@@ -1,8 +1,8 @@
 //! What was published of container runtimes and their neighbours, a test or more for each: faults that others had, which must
 //! not come, or come back. The case's name begins with the number that `SECURITY.md` gives the entry.
 //!
-//! Each of these tests has been seen to fail on a build without its guard: `guards.tsv` lists what is taken out for that, and
-//! `make guards` takes out one after another. What an attacker exchanges meanwhile, at each system call, is tried by `faults`.
+//! `guards.tsv` lists what is taken out of the program to see a test fail, and what has not been seen to fail yet; `make guards`
+//! takes out one after another. What an attacker exchanges meanwhile, at each system call, is tried by `faults`.
 
 mod credentials;
 mod descriptors;

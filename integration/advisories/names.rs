@@ -90,7 +90,8 @@ fn sec_15_cve_2026_41579_dev_is_a_link() {
         // With what a mount there would bring, and without.
         for bundle in [Bundle::new(), without_mounts(Bundle::new(), "/dev")] {
             let canary = Canary::new(&bundle);
-            link(&bundle, "/dev", &canary.names("")[absolute]);
+            // Where no name is taken that would end it early.
+            link(&bundle, "/dev", &canary.names("dir")[absolute]);
             runs(&bundle, &canary, "/dev");
         }
     }
@@ -148,7 +149,7 @@ fn sec_06_cve_2025_54867_links_below_dev() {
         let mounts: Vec<Value> = bundle.config["mounts"].as_array().expect("mounts").clone();
         let bundle = bundle.set("/mounts", mounts.into_iter().filter(|mount| mount["destination"] != "/dev").collect::<Vec<_>>());
         let canary = Canary::new(&bundle);
-        link(&bundle, place, &canary.names("dir")[0]);
+        link(&bundle, place, &canary.names("dir/new")[0]);
         runs(&bundle, &canary, place);
     }
 }
@@ -259,10 +260,11 @@ fn sec_05_cve_2019_18837_a_link_at_what_tmpcopyup_copies() {
 
 /// Directories of volumes, of logs, of an image's `WorkingDir`: those that an engine makes of what an image says.
 fn sec_35_cve_2026_53488_names_in_the_image_stay_inside() {
-    for (field, value) in [("/process/cwd", "/a/../../../..CANARY/dir/new"), ("/mounts/-", "/../..CANARY/dir/new")] {
+    for (field, value) in [("/process/cwd", "/a/../../../..CANARY/dir/new"), ("/mounts/-", "/UPCANARY/dir/new")] {
         let bundle = Bundle::new();
         let canary = Canary::new(&bundle);
-        let value = value.replace("CANARY", &canary.path.display().to_string());
+        let value =
+            value.replace("CANARY", &canary.path.display().to_string()).replace("UP", "../".repeat(40).trim_end_matches('/'));
         let mount = json!({"destination": value, "type": "tmpfs", "source": "tmpfs"});
         let bundle = bundle.set(field, if field == "/mounts/-" { mount } else { value.into() });
         runs(&bundle, &canary, field);
