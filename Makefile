@@ -48,7 +48,7 @@ HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 
 .DEFAULT_GOAL := release
 .PHONY: run test lint check release release-of-what-is-there stress bench install uninstall test-vm test-kernels test-root test-engines \
-	test-engines-quick man clean tools test-tools fuzz fuzz-quick fuzz-tools reproducible deny bench-record work test-budget
+	test-engines-quick man clean tools test-tools fuzz fuzz-quick fuzz-tools reproducible deny bench-record work test-budget release-musl sweeps
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -98,6 +98,24 @@ release-of-what-is-there:
 	@mkdir -p $(TARGET)/release
 	@ln -f $(TARGET)/$(HOST)/release/onggi $(BIN)
 
+# The same with musl, whose start-up is shorter. A toolchain without that target builds its standard library from source, if
+# it has that: no stable toolchain is meant to, hence the variable.
+MUSL     = $(shell uname -m)-unknown-linux-musl
+SYSROOT  = $(shell rustc --print sysroot 2>/dev/null)
+release-musl: tools
+	@std=; \
+	if [ ! -e "$(SYSROOT)/lib/rustlib/$(MUSL)/lib" ]; then \
+		if [ -e "$(SYSROOT)/lib/rustlib/src/rust/library/Cargo.lock" ]; then \
+			std="-Zbuild-std=std,panic_abort"; export RUSTC_BOOTSTRAP=1; \
+			[ -n "$$CARGO_TARGET_$$(echo $(MUSL) | tr a-z- A-Z_)_LINKER" ] || ! command -v musl-gcc >/dev/null || \
+				export CARGO_TARGET_$$(echo $(MUSL) | tr a-z- A-Z_)_LINKER=musl-gcc; \
+		else \
+			echo "no standard library for $(MUSL): rustup target add $(MUSL), or rustup component add rust-src" >&2; exit 1; \
+		fi; \
+	fi; \
+	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked --bin onggi --target $(MUSL) $$std
+	@echo "built $(TARGET)/$(MUSL)/release/onggi; make install BIN=$(TARGET)/$(MUSL)/release/onggi"
+
 run: release
 	@rm -rf $(BUNDLE)
 	@mkdir -p $(BUNDLE)/rootfs/bin
@@ -135,9 +153,17 @@ test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
 
-# What the release build costs: test-root has counted for a debug build.
+# Every system call of every command killed, failed, and the ground moved under it: an hour or two. `make test` tries some of
+# the points. The table goes to target/sweeps.md. SWEEPS=faults::swapped for a part.
+SWEEPS ?= faults::
+sweeps: test-tools
+	$(if $(SUDO),$(RUNNER)="sudo -E" )FAULT_STEP=1 $(CARGO) test --locked --test integration -- $(SWEEPS)
+
+# What the release build costs: test-root has counted for a debug build. Then whether `make bench` works at all.
 test-budget: test-tools release work
 	RUNTIME="$(abspath $(BIN))" $(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test integration -- budget::
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- --rounds 1 --bursts 1 --many 3 --containers 5 \
+		--mounts 50 --out target/bench-try $(abspath $(BIN)) >/dev/null
 
 # containerd, Docker, Podman and Buildah at work with Onggi: natively, then in the virtual machine with both cgroup drivers.
 test-engines: test-tools
@@ -192,14 +218,15 @@ SLOW = --skip faults:: --skip checkpoint:: --skip budget:: --skip bundles:: --sk
 test-kernels: release
 	for kernel in $(OTHER_KERNELS); do TIMEOUT=3600 integration/vm/run -k $$kernel $(SLOW) || exit 1; done
 
-# What `make test` samples, in full, with the release build: half an hour on two processors.
-stress: release
-	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 # Puts the figures of this machine into BENCH.md.
 bench-record: bench
 	sed -i '/^<!-- make bench-record /q' BENCH.md
 	{ echo; echo '![medians](integration/bench/bench.svg)'; echo; cat target/bench/bench.md; } | cat -s >>BENCH.md
 	cp target/bench/bench.svg integration/bench/bench.svg
+
+# What `make test` samples, in full, with the release build: half an hour on two processors.
+stress: release
+	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 
 man:
 	$(CARGO) run --quiet --locked --example man -- man

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 const NEED: &str = "AppArmor";
-const PROFILE: &str = "onggi-test";
+pub const PROFILE: &str = "onggi-test";
 const OTHER: &str = "onggi-test other";
 
 pub fn cases() -> Vec<Case> {
@@ -29,7 +29,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 /// Everything but one directory. The paths are those in the container: AppArmor's are from the root of the process.
-fn load() {
+pub fn load() {
     static LOADED: OnceLock<()> = OnceLock::new();
     LOADED.get_or_init(|| {
         if !Path::new("/sys/kernel/security/apparmor").exists() {

@@ -58,13 +58,18 @@ impl Output {
 impl Bundle {
     /// The default `spec` configuration (without a terminal) on a busybox root file system; runs `true`.
     pub fn new() -> Bundle {
+        Bundle::with(&PROGRAMS)
+    }
+
+    /// The same with a few of busybox's programs: where there are thousands of bundles, links are most of the work.
+    pub fn with<S: AsRef<str>>(programs: &[S]) -> Bundle {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let home = Path::new(WORK).join(&id);
         let config = serde_json::from_str(include_str!("data/default.json")).expect("parse the default configuration");
         let mut bundle = Bundle { home, id, config, runtime: runtime(), flags: Vec::new(), runs: Cell::new(0) };
         fs::create_dir_all(bundle.dir()).expect("make the bundle");
-        make_rootfs(&bundle.rootfs());
+        make_rootfs(&bundle.rootfs(), programs);
         // crun raises a limit before it loads a device filter, and fails where that is not allowed.
         if !vm() && name_of_runtime() == "crun" {
             bundle = bundle.remove("/linux/resources");
@@ -384,17 +389,19 @@ fn set(config: &mut Value, pointer: &str, value: Value) {
     *place = value;
 }
 
-/// Busybox with a link for each of its programs, the program of `inside.rs`, and the usual empty directories.
-fn make_rootfs(rootfs: &Path) {
-    static PROGRAMS: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let list = Command::new("busybox").arg("--list").output().expect("run busybox (package busybox-static)");
-        String::from_utf8_lossy(&list.stdout).lines().map(Into::into).collect()
-    });
+/// All of busybox's.
+static PROGRAMS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let list = Command::new("busybox").arg("--list").output().expect("run busybox (package busybox-static)");
+    String::from_utf8_lossy(&list.stdout).lines().map(Into::into).collect()
+});
+
+/// Busybox with a link for each of these programs, the program of `inside.rs`, and the usual empty directories.
+fn make_rootfs<S: AsRef<str>>(rootfs: &Path, programs: &[S]) {
     for directory in ["bin", "dev", "etc", "proc", "root", "sys", "tmp", "var"] {
         fs::create_dir_all(rootfs.join(directory)).expect("make a directory");
     }
     fs::set_permissions(rootfs.join("tmp"), fs::Permissions::from_mode(0o1777)).expect("set the mode of /tmp");
-    for program in PROGRAMS.iter().filter(|program| *program != "busybox") {
+    for program in programs.iter().map(AsRef::as_ref).filter(|program| *program != "busybox") {
         symlink("busybox", rootfs.join("bin").join(program)).expect("link a program");
     }
     fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")

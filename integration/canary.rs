@@ -31,6 +31,10 @@ impl Canary {
         [path.clone(), format!("{}{path}", "../".repeat(40).trim_end_matches('/'))]
     }
 
+    pub fn is_unchanged(&self) -> bool {
+        look(&self.path) == self.before
+    }
+
     #[track_caller]
     pub fn assert_unchanged(&self, what: &str) {
         assert_eq!(look(&self.path), self.before, "{what}: the canary has changed");

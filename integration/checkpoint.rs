@@ -52,7 +52,7 @@ pub fn able(case: Case) -> Case {
 }
 
 /// Why CRIU does not work here: it is made for kernels that were known when it was.
-static CANNOT: LazyLock<Option<String>> = LazyLock::new(|| match Command::new("criu").arg("check").output() {
+pub static CANNOT: LazyLock<Option<String>> = LazyLock::new(|| match Command::new("criu").arg("check").output() {
     Ok(output) if output.status.success() => None,
     Ok(output) => {
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

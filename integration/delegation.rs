@@ -44,7 +44,7 @@ impl Delegated {
         let delegated = Self { directory };
         for directory in [&delegated.directory, &delegated.caller()] {
             fs::create_dir_all(directory).expect("make a cgroup");
-            delegate(directory);
+            delegate(directory, USER);
         }
         delegated
     }
@@ -107,10 +107,10 @@ impl Drop for Delegated {
 }
 
 /// As systemd does with `Delegate=`.
-fn delegate(directory: &Path) {
-    chown(directory, Some(USER), Some(USER)).expect("give a cgroup away");
+pub fn delegate(directory: &Path, user: u32) {
+    chown(directory, Some(user), Some(user)).expect("give a cgroup away");
     for file in ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
-        chown(directory.join(file), Some(USER), Some(USER)).expect("give a file away");
+        chown(directory.join(file), Some(user), Some(user)).expect("give a file away");
     }
 }
 
@@ -226,7 +226,7 @@ fn a_cgroup_made_by_another_is_used_and_stays() {
     // Root's, but for the container's own: the user may not remove that.
     let made = delegated.directory.join("made");
     fs::create_dir(&made).expect("make a cgroup");
-    delegate(&made);
+    delegate(&made, USER);
     // What limits it is root's to set, unless it is given too.
     chown(made.join("cgroup.max.depth"), Some(USER), Some(USER)).expect("give a file away");
     for file in ["cgroup.freeze", "cgroup.kill"] {

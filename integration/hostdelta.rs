@@ -4,6 +4,7 @@
 //! path that a test uses (state, bundle, cgroup), and processes are told by the cgroup that they are in.
 
 use crate::bundle::{Bundle, find_program};
+use crate::delegation::delegate;
 use crate::stage::{LEAF, remove_tree};
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
@@ -45,7 +46,17 @@ impl Snapshot {
 
     /// Whether a process of this test is alive now.
     pub fn has_processes(&self) -> bool {
-        self.look().difference(&self.lines).any(|line| line.starts_with("process"))
+        !self.processes().is_empty()
+    }
+
+    /// The processes of this test that have come since, with their command lines.
+    pub fn processes(&self) -> Vec<String> {
+        self.look().difference(&self.lines).filter(|line| line.starts_with("process")).cloned().collect()
+    }
+
+    /// The numbers of these processes.
+    pub fn pids(&self) -> Vec<i32> {
+        self.processes().iter().filter_map(|line| line.split(' ').nth(1)?.parse().ok()).collect()
     }
 
     pub fn assert_unchanged(&self) {
@@ -62,7 +73,8 @@ impl Snapshot {
         directories(Path::new("/sys/fs/cgroup"), &mut groups);
         for group in groups.iter().filter(|group| self.is_mine(group)) {
             // The group that a sweep runs its commands in is not theirs, what is left in it is.
-            if !group.starts_with(case_group(&self.id)) {
+            let case = case_group(&self.id);
+            if **group != case && **group != case.join(CALLER) {
                 lines.insert(format!("cgroup {}", group.display()));
             }
             for pid in read(group.join("cgroup.procs")).lines() {
@@ -85,6 +97,9 @@ impl Snapshot {
     }
 }
 
+/// Where a user's commands are called from, below the cgroup of the case.
+const CALLER: &str = "caller";
+
 /// A cgroup for the commands that a test starts, so that whatever they start can be found. Removed with all in it.
 pub struct CaseGroup(PathBuf);
 
@@ -101,6 +116,15 @@ impl CaseGroup {
 
     pub fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// One that is delegated to a user, who calls from a cgroup in it: that one.
+    pub fn delegated(&self, user: u32) -> PathBuf {
+        let caller = self.0.join(CALLER);
+        fs::create_dir(&caller).expect("make the cgroup of a caller");
+        delegate(&self.0, user);
+        delegate(&caller, user);
+        caller
     }
 
     /// Kills all that carries this id and removes its cgroups: for a run that has failed its test.

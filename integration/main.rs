@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! RUNTIME=runc    a name or a path: the same tests on another runtime
-//! FAULT_STEP=10   the sweeps of `faults` try every tenth system call
+//! FAULT_STEP=10   the sweeps of `faults` try every tenth system call (1 is `make sweeps`; without it each has its own step)
+//! FAULT_FIRST=3   and begin with the third, not with a random one
 //! ADVISORIES=all  those of `advisories` that take long try everything
-//! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else
+//! ONGGI_STRESS=full ten thousand times where `stress` has some hundreds else; `20` for a fifth of that
 //! ONGGI_SYSTEMD=1 this is the one that systemd has booted
 //! ONGGI_VM=all    this is the virtual machine (set by vm/run); `only` leaves out what runs elsewhere too
 //! ```
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         Some("holder") => return fault_matrix::programs::holder(),
         Some("mountwatch") => return fault_matrix::programs::mountwatch(),
         Some("ftkill") => return faults::ftkill::main(),
+        Some("overmount") => return faults::overmount::main(),
         Some("leaky") => return advisories::leaky(),
         _ => {}
     }
@@ -123,5 +125,7 @@ fn main() -> ExitCode {
         fault_matrix::cases(),
     ];
     let trials = cases.into_iter().flatten().filter(case::Case::is_wanted).map(case::Case::trial).collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    faults::table::print();
+    conclusion.exit_code()
 }

@@ -25,6 +25,7 @@ pub fn cases() -> Vec<Case> {
         case!(the_state_lies_in_the_runtime_directory_of_the_user).ours("others name it otherwise"),
         case!(the_state_of_a_user_namespace_s_root_depends_on_the_name).ours("others name it otherwise"),
         case!(a_state_root_of_another_user_is_refused).ours("others fail on the way"),
+        case!(a_score_for_the_oom_killer_can_be_had),
         case!(devices_are_bound),
         case!(the_maps_come_before_it_becomes_undumpable).ours("our plan"),
         case!(ranges_of_the_user_are_mapped),
@@ -45,9 +46,13 @@ pub fn cases() -> Vec<Case> {
 
 /// A bundle of the user's, with the configuration of `spec --rootless`.
 pub fn of_user() -> Bundle {
-    let mut bundle = Bundle::new();
-    give(&bundle.home);
-    let output = bundle.finish(as_user(&bundle.command(["spec", "--rootless"])));
+    give_bundle(Bundle::new(), USER)
+}
+
+/// This bundle becomes the user's, with that configuration.
+pub fn give_bundle(mut bundle: Bundle, user: u32) -> Bundle {
+    give(&bundle.home, user);
+    let output = bundle.finish(as_id(&bundle.command(["spec", "--rootless"]), user));
     assert_eq!(output.status, 0, "{output:?}");
     let path = bundle.dir().join("config.json");
     bundle.config = serde_json::from_slice(&fs::read(path).expect("read config.json")).expect("parse config.json");
@@ -55,17 +60,22 @@ pub fn of_user() -> Bundle {
 }
 
 /// Everything in it becomes the user's, but not the programs that all bundles share.
-fn give(path: &Path) {
+fn give(path: &Path, user: u32) {
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
         if entry.metadata().is_ok_and(|meta| meta.is_dir() || meta.nlink() == 1) {
-            give(&entry.path());
+            give(&entry.path(), user);
         }
     }
-    lchown(path, Some(USER), Some(USER)).expect("give it to the user");
+    lchown(path, Some(user), Some(user)).expect("give it to the user");
 }
 
 /// The same command as the user, from a place where the user may execute it.
 pub fn as_user(command: &Command) -> Command {
+    as_id(command, USER)
+}
+
+/// The same as another user.
+pub fn as_id(command: &Command, id: u32) -> Command {
     static FIRST: Mutex<()> = Mutex::new(());
     let found = find_program(&runtime()).expect("find the runtime");
     let copy = Path::new(WORK).join("for-users").join(name_of_runtime());
@@ -77,7 +87,7 @@ pub fn as_user(command: &Command) -> Command {
     }
     drop(first);
     let mut user = Command::new("setpriv");
-    user.args([format!("--reuid={USER}"), format!("--regid={USER}"), "--clear-groups".into()]);
+    user.args([format!("--reuid={id}"), format!("--regid={id}"), "--clear-groups".into()]);
     user.arg(copy).args(command.get_args());
     if let Some(directory) = command.get_current_dir() {
         user.current_dir(directory);
@@ -148,6 +158,17 @@ fn the_rootless_spec_runs() {
     let words: Vec<&str> = output.stdout.split_whitespace().collect();
     assert_eq!(words[..5], ["0", "0", "0", &USER.to_string(), "1"], "{output:?}");
     assert_eq!(output.status, 0, "{output:?}");
+}
+
+/// Of a process that others may not look into that file is root's.
+fn a_score_for_the_oom_killer_can_be_had() {
+    let bundle = of_user().set("/process/oomScoreAdj", 700).args(["sh", "-c", "cat /proc/self/oom_score_adj; exec sleep 1000"]);
+    bundle.write();
+    let started = bundle.finish(as_user(&bundle.command(["run", "--detach", &bundle.id])));
+    assert_eq!((started.status, started.stderr.as_str()), (0, ""), "{started:?}");
+    let exec = ["exec", &bundle.id, "cat", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj"];
+    let output = bundle.finish(as_user(&bundle.command(exec)));
+    assert_eq!((output.status, output.stdout.as_str()), (0, "700\n700\n"), "{output:?}");
 }
 
 fn one_id_can_be_any_inside() {

@@ -26,9 +26,13 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// How often: in full, or as a sample.
+/// How often: in full, so many hundredths of that, or as a sample.
 fn times(full: u32, sample: u32) -> u32 {
-    if std::env::var_os("ONGGI_STRESS").is_some_and(|value| value == "full") { full } else { sample }
+    match std::env::var("ONGGI_STRESS").as_deref() {
+        Ok("full") => full,
+        Ok(part) => (full * part.parse::<u32>().expect("full, or a number of hundredths")).div_ceil(100),
+        Err(_) => sample,
+    }
 }
 
 /// Longest that one of these may take: something hangs else.

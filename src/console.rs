@@ -3,9 +3,10 @@
 //! The terminal itself is made by the container's init, in its own devpts instance ([`crate::sys::tty`]).
 
 use crate::error::{Context, Error, Result};
+use crate::sys::open::open;
 use crate::sys::{pidfd, socket, tty};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect};
 use nix::sys::stat::{Mode, SFlag, fstat};
@@ -81,7 +82,7 @@ pub fn receive_master(channel: BorrowedFd, init: BorrowedFd, timeout_ms: u16) ->
             return Ok(socket::recv_fd(channel, &mut [0; 64]).step("recvmsg", step)?.0);
         }
         if fds[1].any().unwrap_or(true) {
-            let how = pidfd::peek(init).step("waitid", step)?;
+            let how = pidfd::peek_ended(init).step("waitid", step)?;
             return Err(Error::new(step(), format!("init ended first, {how:?}")));
         }
         return Err(Error::new(step(), format!("init sent none in {timeout_ms} ms")));

@@ -52,14 +52,27 @@ impl Host {
     /// # Errors
     /// /proc is not mounted or cannot be read.
     pub fn probe(spec: &Spec) -> Result<Self> {
-        Self::probe_for(spec, spec.process.as_ref())
+        let process = spec.process.as_ref();
+        let host = Self::probe_for(process, !spec.linux.mount_label.is_empty())?;
+        let hierarchy = Hierarchy::probe()?;
+        let delegation = match &hierarchy {
+            Some(hierarchy) if host.nested || !host.privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path)
+                .step("faccessat2", || "look at what is delegated to this user".into())?,
+            _ => Delegation::default(),
+        };
+        let resctrl = if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None };
+        Ok(Self { hierarchy, delegation, resctrl, ..host })
     }
 
-    /// The same for a further process of the container that `spec` made.
+    /// The same for a further process of the container that `spec` made, which needs no cgroup of its own.
     ///
     /// # Errors
     /// As [`Host::probe`].
-    pub fn probe_for(spec: &Spec, process: Option<&Process>) -> Result<Self> {
+    pub fn probe_for_exec(spec: &Spec, process: &Process) -> Result<Self> {
+        Self::probe_for(Some(process), !spec.linux.mount_label.is_empty())
+    }
+
+    fn probe_for(process: Option<&Process>, labels_mounts: bool) -> Result<Self> {
         let read = |path: &CStr| {
             let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()));
             text.map_err(|e| e.hint("is /proc mounted?"))
@@ -78,12 +91,7 @@ impl Host {
         let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
         let foreign = || crate::sys::userns::mounts_are_foreign().step("ioctl", || "look at the mount namespace".into());
         let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
-        let hierarchy = Hierarchy::probe()?;
         let privileged = uid == 0 && permitted & CAP_SYS_ADMIN != 0;
-        let delegation = match &hierarchy {
-            Some(hierarchy) if nested || !privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path),
-            _ => Delegation::default(),
-        };
         Ok(Self {
             uid,
             permitted,
@@ -95,12 +103,11 @@ impl Host {
             setgroups_denied,
             open_files: Some(crate::sys::process::open_files().step("prlimit64", || "read the limit of open files".into())?),
             bare_mounts: Vec::new(),
-            delegation,
+            delegation: Delegation::default(),
             apparmor: process.is_some_and(|p| !p.apparmor_profile.is_empty()) && has_apparmor(),
-            selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || !spec.linux.mount_label.is_empty())
-                && has_selinux(),
-            resctrl: if spec.linux.intel_rdt.is_some() { crate::rdt::find_mount()? } else { None },
-            hierarchy,
+            selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || labels_mounts) && has_selinux(),
+            resctrl: None,
+            hierarchy: None,
         })
     }
 

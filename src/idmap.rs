@@ -11,12 +11,13 @@ pub use userns_denied::{why as why_no_user_namespace, why_it_is_powerless, why_n
 
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
+use crate::sys::open::openat;
 use crate::sys::pidfd::Exit;
 use crate::sys::spawn::{self, End, Program, StringList, Strings};
 use crate::sys::userns::Holder;
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{getegid, geteuid, getgid, getuid, write};
 use std::ffi::CString;

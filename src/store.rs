@@ -8,6 +8,7 @@
 //! The lock of a container is flock(2) on its directory: it dies with its holder and leaves no file.
 
 mod companion;
+mod glance;
 pub mod init;
 mod record;
 
@@ -15,9 +16,10 @@ pub use record::Record;
 
 use crate::error::{Context, Error, Result};
 use crate::sys::auxv;
-use crate::sys::fs::{leave, lock, read_file};
+use crate::sys::fs::{self, leave, lock, read_file};
+use crate::sys::open::{open, openat};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
 use std::fs::File;
@@ -30,6 +32,8 @@ use std::rc::Rc;
 const MAX_STATE: usize = 16 << 20;
 /// More than almost every file of state has: one read gets it all.
 const USUAL_STATE: usize = (2 << 10) - 1;
+/// How a container's directory is opened.
+const ENTRY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// What init waits on, and then tells `start` why it could not execute the program. runc's name: its tests and its users'
 /// monitors know it.
 const EXEC: &str = "exec.fifo";
@@ -162,12 +166,22 @@ impl Store {
     /// Opens the container's directory to look at it, without waiting.
     pub fn look(&self, id: &str) -> Result<Entry> {
         let dir = self.open_entry(id)?;
-        Ok(Entry { dir: File::from(dir), root: Rc::clone(&self.dir), id: id.into(), path: self.path.join(id) })
+        Ok(Entry { dir: File::from(dir), root: Some(Rc::clone(&self.dir)), id: id.into(), path: self.path.join(id) })
+    }
+
+    /// [`Store::open`] and [`Store::look`] in one: for the commands that ask, or signal, one container.
+    pub fn look_at(root: Option<&Path>, id: &str) -> Result<Entry> {
+        let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
+        let entry = path.join(id);
+        match nix::fcntl::open(&entry, ENTRY, Mode::empty()) {
+            Ok(dir) => Ok(Entry { dir: File::from(dir), root: None, id: id.into(), path: entry }),
+            // In two steps, to say which is at fault.
+            Err(_) => Self::open(Some(&path))?.ok_or_else(unknown)?.look(id),
+        }
     }
 
     fn open_entry(&self, id: &str) -> Result<OwnedFd> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&*self.dir, id, flags, Mode::empty()) {
+        match openat(&*self.dir, id, ENTRY, Mode::empty()) {
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Err(unknown()),
             other => other.step("openat", || format!("open the state directory {}", self.path.join(id).display())),
         }
@@ -184,26 +198,34 @@ impl Store {
             (Ok(held), Ok(named)) if same_file(&held, &named) => {}
             _ => return Err(unknown()),
         }
-        Ok(Entry { dir, root: Rc::clone(&self.dir), id: id.into(), path })
-    }
-
-    /// Ids of all that is there.
-    pub fn ids(&self) -> Result<Vec<String>> {
-        let mut ids = Vec::new();
-        let step = || format!("list the state root {}", self.path.display());
-        for entry in std::fs::read_dir(&self.path).step("getdents64", step)? {
-            let entry = entry.step("getdents64", step)?;
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                ids.extend(entry.file_name().into_string().ok());
-            }
-        }
-        ids.sort();
-        Ok(ids)
+        Ok(Entry { dir, root: Some(Rc::clone(&self.dir)), id: id.into(), path })
     }
 }
 
 fn open_dir(path: &Path) -> nix::Result<OwnedFd> {
-    nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+    open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn read(dir: BorrowedFd<'_>, name: &str, usual: usize, step: impl Fn(&str) -> String) -> Result<(Vec<u8>, OwnedFd)> {
+    // Not blocking: what is not a regular file is not ours, and does not read as one of ours.
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let fd = openat(dir, name, flags, Mode::empty()).step("openat", || step("open"))?;
+    let bytes = read_file(fd.as_fd(), usual, MAX_STATE).step("read", || step("read"))?;
+    Ok((bytes, fd))
+}
+
+/// What [`read`] found of [`STATE`].
+fn state(found: Result<Vec<u8>>, step: impl Fn() -> String) -> Result<Option<Record>> {
+    match found {
+        Err(e) if e.errno() == Some(crate::error::Errno(libc::ENOENT)) => Ok(None),
+        Err(e) => Err(e),
+        Ok(bytes) => Record::from_bytes(&bytes).map(Some).map_err(|e| e.context(&step())),
+    }
+}
+
+fn open_fifo(dir: BorrowedFd<'_>, name: &str, write: bool) -> nix::Result<OwnedFd> {
+    let flags = if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::empty())
 }
 
 fn same_file(a: &FileStat, b: &FileStat) -> bool {
@@ -219,7 +241,8 @@ pub fn unknown() -> Error {
 #[derive(Debug)]
 pub struct Entry {
     dir: File,
-    root: Rc<OwnedFd>,
+    /// The state root; `None` after [`Store::look_at`].
+    root: Option<Rc<OwnedFd>>,
     id: String,
     path: PathBuf,
 }
@@ -308,9 +331,7 @@ impl Entry {
 
     /// Opens it without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.
     pub fn open_fifo(&self, write: bool) -> nix::Result<OwnedFd> {
-        let flags =
-            if write { OFlag::O_WRONLY } else { OFlag::O_RDONLY } | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        openat(&self.dir, EXEC, flags, Mode::empty())
+        open_fifo(self.dir(), EXEC, write)
     }
 
     /// Makes the directory of the notify socket. The container sees it, by any user of its own.
@@ -374,11 +395,7 @@ impl Entry {
     /// # Errors
     /// The file is not ours, or damaged.
     pub fn state(&self) -> Result<Option<Record>> {
-        match self.read(STATE) {
-            Err(e) if e.errno() == Some(crate::error::Errno(libc::ENOENT)) => Ok(None),
-            Err(e) => Err(e),
-            Ok(bytes) => Record::from_bytes(&bytes).map(Some).map_err(|e| e.context(&self.step("read", STATE))),
-        }
+        state(self.read(STATE), || self.step("read", STATE))
     }
 
     /// What the state will be, while a command is making the container: it holds the lock then. What one that was killed
@@ -389,11 +406,8 @@ impl Entry {
     }
 
     fn read(&self, name: &str) -> Result<Vec<u8>> {
-        // Not blocking: what is not a regular file is not ours, and does not read as one of ours.
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let fd = openat(&self.dir, name, flags, Mode::empty()).step("openat", || self.step("open", name))?;
-        let bytes = read_file(fd.as_fd(), USUAL_STATE, MAX_STATE).step("read", || self.step("read", name))?;
-        leave(fd);
+        let (bytes, file) = read(self.dir(), name, USUAL_STATE, |what| self.step(what, name))?;
+        leave(file);
         Ok(bytes)
     }
 
@@ -425,9 +439,9 @@ impl Entry {
             Err(Errno::ENOTEMPTY | Errno::EEXIST) => {}
             other => return other.step("unlinkat", || self.step("remove", "")),
         }
-        let mut dir =
-            nix::dir::Dir::openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-                .step("openat", || self.step("list", ""))?;
+        let mut dir = openat(&self.dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+            .and_then(nix::dir::Dir::from_fd)
+            .step("openat", || self.step("list", ""))?;
         for entry in dir.iter() {
             let entry = entry.step("getdents64", || self.step("list", ""))?;
             let name = entry.file_name();
@@ -450,7 +464,11 @@ impl Entry {
     }
 
     fn remove_directory(&self) -> nix::Result<()> {
-        match unlinkat(&*self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
+        let removed = match &self.root {
+            Some(root) => unlinkat(&**root, self.id.as_str(), UnlinkatFlags::RemoveDir),
+            None => unlinkat(fs::cwd(), &self.path, UnlinkatFlags::RemoveDir),
+        };
+        match removed {
             Err(Errno::ENOENT) => Ok(()),
             other => other,
         }

@@ -2,9 +2,9 @@
 
 use super::{Cgroup, DIRECTORY, Hierarchy, files, life, limits, open_beneath};
 use crate::error::{Context, Error, Result};
+use crate::sys::open::{open, openat};
 use limits::Write;
 use nix::errno::Errno;
-use nix::fcntl::{open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, unlinkat};

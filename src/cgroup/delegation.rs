@@ -28,15 +28,18 @@ pub enum Denied {
 
 impl Delegation {
     /// Asks the kernel for the rights of the effective user.
-    pub fn probe(hierarchy: &Hierarchy, cgroups_path: &str) -> Self {
-        let beside = denied(hierarchy, cgroups_path, &hierarchy.own);
+    ///
+    /// # Errors
+    /// The kernel does not tell: what is allowed is not to be given up for that.
+    pub fn probe(hierarchy: &Hierarchy, cgroups_path: &str) -> nix::Result<Self> {
+        let beside = denied(hierarchy, cgroups_path, &hierarchy.own)?;
         if beside.is_some() && !cgroups_path.starts_with('/') {
-            let below = denied(hierarchy, cgroups_path, &inside(&hierarchy.own));
+            let below = denied(hierarchy, cgroups_path, &inside(&hierarchy.own))?;
             if below.is_none() {
-                return Self { denied: None, below_own: true };
+                return Ok(Self { denied: None, below_own: true });
             }
         }
-        Self { denied: beside, below_own: false }
+        Ok(Self { denied: beside, below_own: false })
     }
 }
 
@@ -45,32 +48,42 @@ pub(super) fn inside(own: &str) -> String {
     format!("{own}/own")
 }
 
-fn denied(hierarchy: &Hierarchy, cgroups_path: &str, own: &str) -> Option<Denied> {
+fn denied(hierarchy: &Hierarchy, cgroups_path: &str, own: &str) -> nix::Result<Option<Denied>> {
     // A path that is no path is refused when the plan is made.
-    let target = place::directory(cgroups_path, "id", own).ok()?;
+    let Ok(target) = place::directory(cgroups_path, "id", own) else { return Ok(None) };
     // Named after the container, it is not there yet.
-    let first = if cgroups_path.is_empty() { target.parent()? } else { &target };
+    let first = if cgroups_path.is_empty() { target.parent() } else { Some(target.as_path()) };
+    let Some(first) = first else { return Ok(None) };
     for level in first.ancestors() {
         let directory = hierarchy.mount.join(level);
         match allowed(&directory, AccessFlags::W_OK | AccessFlags::X_OK) {
             Err(Errno::ENOENT) => {}
-            Err(_) => return Some(Denied::Directory(directory)),
-            Ok(()) if level == target && allowed(&directory.join("cgroup.procs"), AccessFlags::W_OK).is_err() => {
-                return Some(Denied::Entry(directory));
-            }
-            Ok(()) => break,
+            other if !other? => return Ok(Some(Denied::Directory(directory))),
+            _ if level == target && !may_enter(&directory)? => return Ok(Some(Denied::Entry(directory))),
+            _ => break,
         }
     }
     let above = common(&hierarchy.own, &target);
     let outside = hierarchy.own.starts_with("/..");
-    match allowed(&hierarchy.mount.join(above.join("cgroup.procs")), AccessFlags::W_OK) {
-        Ok(()) if !outside => None,
-        _ => Some(Denied::Entry(hierarchy.mount.join(above))),
+    let above = hierarchy.mount.join(above);
+    Ok(if may_enter(&above)? && !outside { None } else { Some(Denied::Entry(above)) })
+}
+
+/// Whether processes may be moved there. What is missing cannot be written to either.
+fn may_enter(directory: &Path) -> nix::Result<bool> {
+    match allowed(&directory.join("cgroup.procs"), AccessFlags::W_OK) {
+        Err(Errno::ENOENT) => Ok(false),
+        other => other,
     }
 }
 
-fn allowed(path: &Path, how: AccessFlags) -> nix::Result<()> {
-    faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS)
+/// Whether the effective user may.
+pub(super) fn allowed(path: &Path, how: AccessFlags) -> nix::Result<bool> {
+    match faccessat(AT_FDCWD, path, how, AtFlags::AT_EACCESS) {
+        Ok(()) => Ok(true),
+        Err(Errno::EACCES | Errno::EPERM | Errno::EROFS | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The nearest cgroup above both, or one of them, relative to the mount.
@@ -103,11 +116,11 @@ mod tests {
         fs::create_dir_all(top.path().join("a/own")).unwrap();
         fs::write(top.path().join("a/cgroup.procs"), "").unwrap();
         let hierarchy = Hierarchy { mount: top.path().into(), own: "/a/own".into(), ..Hierarchy::default() };
-        assert_eq!(denied(&hierarchy, "", "/a/own"), None);
-        assert_eq!(denied(&hierarchy, "b/c/d", "/a/own"), None);
+        assert_eq!(denied(&hierarchy, "", "/a/own"), Ok(None));
+        assert_eq!(denied(&hierarchy, "b/c/d", "/a/own"), Ok(None));
         // No cgroup.procs here.
-        assert_eq!(denied(&hierarchy, "/b/c/d", "/a/own"), Some(Denied::Entry(top.path().into())));
+        assert_eq!(denied(&hierarchy, "/b/c/d", "/a/own"), Ok(Some(Denied::Entry(top.path().into()))));
         let outside = Hierarchy { own: "/../b".into(), ..hierarchy };
-        assert!(matches!(denied(&outside, "/a/b", "/../b"), Some(Denied::Entry(_))));
+        assert!(matches!(denied(&outside, "/a/b", "/../b"), Ok(Some(Denied::Entry(_)))));
     }
 }

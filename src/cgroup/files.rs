@@ -1,8 +1,9 @@
 //! The small text files of cgroupfs, read and written whole, relative to a directory's descriptor.
 
 use crate::sys::fs;
+use crate::sys::open::openat;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd;
 use std::ffi::CString;
@@ -24,8 +25,12 @@ pub(super) fn read_list(dir: impl AsFd, name: &str) -> nix::Result<String> {
 
 /// Reads a file by its path.
 pub(super) fn read_path(path: &Path) -> nix::Result<String> {
-    let path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-    fs::read_small(fs::cwd(), &path)
+    read_path_by(fs::read_closed, path)
+}
+
+/// The same in this way.
+pub(super) fn read_path_by(read: fs::Read, path: &Path) -> nix::Result<String> {
+    read(&CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?)
 }
 
 /// Writes `value` to a file of `dir` in one call: the kernel takes each write as a command of its own.

@@ -2,13 +2,14 @@
 
 use super::{Cgroup, files, tree};
 use crate::error::{Context, Error, Result};
-use crate::sys::pidfd;
+use crate::sys::open::openat;
+use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, unlinkat};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -51,8 +52,8 @@ impl Cgroup {
     }
 
     /// As [`Self::frozen`], of the cgroup at `path`, which was found in a cgroup2 file system when it was made.
-    pub fn is_frozen(path: &Path) -> Result<bool> {
-        match files::read_path(&path.join("cgroup.events")) {
+    pub fn is_frozen(path: &Path, read: fs::Read) -> Result<bool> {
+        match files::read_path_by(read, &path.join("cgroup.events")) {
             Err(e) if tree::gone(e) => Ok(false),
             other => {
                 let text = other.step("read", || format!("read cgroup.events of the cgroup {}", path.display()))?;
@@ -194,7 +195,7 @@ impl Cgroup {
                 Err(e) if tree::gone(e) => return Ok(()),
                 Err(Errno::EBUSY) => {}
                 // Ours, in a directory that is not: it was made for us, and whoever did that removes it.
-                Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) if self.wait_empty(limit)? => {
+                Err(Errno::EACCES | Errno::EPERM | Errno::EROFS) if !self.is_removable() && self.wait_empty(limit)? => {
                     return self.remove_children().step("unlinkat", step).map(drop);
                 }
                 Err(e) => return Err(Error::sys(step(), "unlinkat", e.into())),
@@ -213,6 +214,12 @@ impl Cgroup {
             // Nobody in it, and still busy: the last one is on the way out, or made a child after our walk.
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// Whether the directory that it lies in is the caller's to change; also when that cannot be told.
+    fn is_removable(&self) -> bool {
+        let parent = self.path.parent().unwrap_or(&self.path);
+        super::delegation::allowed(parent, AccessFlags::W_OK | AccessFlags::X_OK).unwrap_or(true)
     }
 
     /// Removes the cgroup at an absolute path, see [`Cgroup::remove`].

@@ -27,9 +27,10 @@ pub use watch::Watch;
 use crate::config::Memory;
 use crate::error::{Context, Error, Result};
 use crate::sys::bpf;
+use crate::sys::open::open;
 use limits::{Rule, Write};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{Uid, fchown, fchownat};
@@ -274,7 +275,7 @@ fn open_beneath(dir: impl AsFd, path: impl AsRef<Path>) -> nix::Result<OwnedFd> 
     loop {
         match openat2(&dir, path, OpenHow::new().flags(DIRECTORY).resolve(resolve)) {
             // A rename or mount elsewhere made a ".." doubtful.
-            Err(Errno::EAGAIN) => {}
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
             other => return other,
         }
     }

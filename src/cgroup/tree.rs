@@ -1,9 +1,10 @@
 //! A walk through a cgroup and all below it, in constant descriptors and stack: a container that may make cgroups decides
 //! how deep and wide they are.
 
+use crate::sys::open::openat;
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
@@ -62,7 +63,7 @@ fn list(dir: &OwnedFd) -> nix::Result<Vec<CString>> {
         return Ok(Vec::new());
     }
     let mut names = Vec::new();
-    for entry in Dir::openat(dir, ".", DIRECTORY, Mode::empty())?.iter() {
+    for entry in Dir::from_fd(openat(dir, ".", DIRECTORY, Mode::empty())?)?.iter() {
         let entry = entry?;
         let name = entry.file_name();
         if entry.file_type() == Some(Type::Directory) && name != c"." && name != c".." {

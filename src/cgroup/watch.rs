@@ -2,8 +2,9 @@
 
 use super::{Cgroup, tree};
 use crate::error::{Context, Result};
+use crate::sys::open::openat;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::os::fd::{BorrowedFd, OwnedFd};

@@ -2,7 +2,7 @@
 //!
 //! Callers of runc rely on things that a strict parser refuses (Go's flag package, urfave/cli): one dash before a long
 //! name (`-no-subreaper`), repeated flags (the last wins), `--switch=false`, flags after the container id, and after
-//! `exec ID` or `ps ID` nothing that is ours. This is not the parser: unknown flags pass through for it to refuse.
+//! `exec ID` or `ps ID` nothing that is ours. Lines with something wrong are clap's, to say what.
 
 use super::definition::{Flag, GLOBAL, Operands, Verb};
 use crate::error::{Error, Result};
@@ -57,9 +57,19 @@ pub fn split(argv: &[OsString]) -> Result<Words> {
     Ok(words)
 }
 
-/// The words of a command as clap reads them without surprise: `--flag`, `--flag=value`, `--`, operands.
-pub fn normalize(verb: &Verb, rest: &[OsString]) -> Result<Vec<OsString>> {
-    let mut given = Vec::new();
+/// The words of a command, taken apart: what the commands are made from.
+#[derive(Debug, Default)]
+pub struct Matches {
+    /// Its flags. One that does not repeat is here once.
+    given: Vec<Given>,
+    /// Words that look like flags and are none of its own, or ask for help.
+    unknown: Vec<OsString>,
+    operands: Vec<OsString>,
+}
+
+/// Takes the words after the command apart.
+pub fn parse(verb: &Verb, rest: &[OsString]) -> Result<Matches> {
+    let mut given: Vec<Given> = Vec::new();
     let mut unknown = Vec::new();
     let mut operands: Vec<OsString> = Vec::new();
     let mut at = 0;
@@ -83,27 +93,68 @@ pub fn normalize(verb: &Verb, rest: &[OsString]) -> Result<Vec<OsString>> {
             None => unknown.push(word.clone()),
         }
     }
-    let mut out = Vec::with_capacity(given.len() + unknown.len() + operands.len() + 1);
-    for (n, flag) in given.iter().enumerate() {
-        // The last wins; clap would refuse the second.
-        let later = given[n + 1..].iter().any(|g| g.long == flag.long);
-        let repeats = verb.flags().any(|f| f.long == flag.long && f.repeats);
-        if later && !repeats {
-            continue;
+    // The last wins; clap would refuse the second.
+    let repeats = |long: &str| verb.flags().any(|f| f.long == long && f.repeats);
+    let mut last = Vec::with_capacity(given.len());
+    while let Some(flag) = given.pop() {
+        if repeats(flag.long) || last.iter().all(|later: &Given| later.long != flag.long) {
+            last.push(flag);
         }
-        let mut word = OsString::from(format!("--{}", flag.long));
-        if let Some(value) = &flag.value {
-            word.push("=");
-            word.push(value);
+    }
+    last.reverse();
+    Ok(Matches { given: last, unknown, operands })
+}
+
+impl Matches {
+    /// Whether clap would find nothing wrong with them, and nothing to explain. Most lines are so, and are spared its work.
+    pub fn fit(&self, verb: &Verb) -> bool {
+        let count = match verb.operands {
+            Operands::None => 0..=0,
+            Operands::Id => 1..=1,
+            Operands::IdAndSignal => 1..=2,
+            Operands::IdAndRest(_) => 1..=usize::MAX,
+        };
+        self.unknown.is_empty() && count.contains(&self.operands.len())
+    }
+
+    /// The words as clap reads them without surprise: `--flag`, `--flag=value`, `--`, operands.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut out = Vec::with_capacity(self.given.len() + self.unknown.len() + self.operands.len() + 1);
+        for flag in &self.given {
+            let mut word = OsString::from(format!("--{}", flag.long));
+            if let Some(value) = &flag.value {
+                word.push("=");
+                word.push(value);
+            }
+            out.push(word);
         }
-        out.push(word);
+        out.extend_from_slice(&self.unknown);
+        if !self.operands.is_empty() {
+            out.push("--".into());
+            out.extend_from_slice(&self.operands);
+        }
+        out
     }
-    out.extend(unknown);
-    if !operands.is_empty() {
-        out.push("--".into());
-        out.extend(operands);
+
+    /// Whether the switch is there.
+    pub fn get_flag(&self, long: &str) -> bool {
+        self.given.iter().any(|g| g.long == long)
     }
-    Ok(out)
+
+    /// The flag's argument.
+    pub fn get_one(&self, long: &str) -> Option<&OsString> {
+        self.get_many(long).last()
+    }
+
+    /// The arguments of a flag that repeats.
+    pub fn get_many(&self, long: &str) -> impl Iterator<Item = &OsString> {
+        self.given.iter().filter(move |g| g.long == long).filter_map(|g| g.value.as_ref())
+    }
+
+    /// The words that are no flags: the container's id first, where the command takes one.
+    pub fn operands(&self) -> &[OsString] {
+        &self.operands
+    }
 }
 
 /// A lone `-` is an operand or an argument (stdin).
@@ -160,7 +211,7 @@ fn take(flag: &'static Flag, value: Option<OsString>, words: &[OsString], at: &m
 
 #[cfg(test)]
 mod tests {
-    use super::super::definition::verb;
+    use super::super::definition::{VERBS, verb};
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
@@ -168,7 +219,7 @@ mod tests {
     }
 
     fn normal(name: &str, line: &str) -> String {
-        let out = normalize(verb(name).unwrap(), &words(line)).unwrap();
+        let out = parse(verb(name).unwrap(), &words(line)).unwrap().words();
         out.iter().map(|w| w.to_str().unwrap()).collect::<Vec<_>>().join(" ")
     }
 
@@ -194,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_flag_at_the_end_says_what_it_lacks() {
-        let error = normalize(verb("restore").unwrap(), &words("--lsm-mount-context")).unwrap_err();
+        let error = parse(verb("restore").unwrap(), &words("--lsm-mount-context")).unwrap_err();
         assert_eq!(error.to_string(), "flag needs an argument: --lsm-mount-context");
     }
 
@@ -210,6 +261,29 @@ mod tests {
 
     #[test]
     fn a_switch_is_true_or_false() {
-        assert!(normalize(verb("run").unwrap(), &words("--keep=maybe id")).is_err());
+        assert!(parse(verb("run").unwrap(), &words("--keep=maybe id")).is_err());
+    }
+
+    /// What is made without clap is what clap would have taken.
+    #[test]
+    fn what_fits_is_what_clap_takes() {
+        for verb in VERBS {
+            for line in
+                ["", "id", "id x", "id x y", "-h", "id --help", "id --nope", "-d id", "--bundle B id", "--format= id", "-f id x"]
+            {
+                let Ok(found) = parse(verb, &words(line)) else { continue };
+                let taken = verb.command().no_binary_name(true).try_get_matches_from(found.words());
+                assert_eq!(found.fit(verb), taken.is_ok(), "{} {line}", verb.name);
+            }
+        }
+    }
+
+    #[test]
+    fn of_flags_the_last_counts_or_all() {
+        let found = parse(verb("exec").unwrap(), &words("-e A --cwd X -t -e B --cwd=Y id ls -t")).unwrap();
+        assert_eq!(found.get_many("env").collect::<Vec<_>>(), ["A", "B"]);
+        assert_eq!(found.get_one("cwd").map(OsString::as_os_str), Some(OsStr::new("Y")));
+        assert!(found.get_flag("tty") && !found.get_flag("detach"));
+        assert_eq!(found.operands(), ["id", "ls", "-t"]);
     }
 }

@@ -1,35 +1,34 @@
 //! The flags of the commands on a running container in types: `exec`, `ps`, `events`, `update`.
 
+use super::argv::Matches;
 use super::command::{ExecArgs, UpdateArgs};
-use super::definition::REST;
 use super::{format_of, number, path};
 use crate::config::values;
 use crate::error::{Error, Result};
-use clap::ArgMatches;
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn text(m: &ArgMatches, flag: &str) -> Result<Option<String>> {
-    m.get_one::<OsString>(flag).filter(|v| !v.is_empty()).map(|v| utf8(v, flag)).transpose()
+fn text(m: &Matches, flag: &str) -> Result<Option<String>> {
+    m.get_one(flag).filter(|v| !v.is_empty()).map(|v| utf8(v, flag)).transpose()
 }
 
-fn texts(m: &ArgMatches, flag: &str) -> Result<Vec<String>> {
-    m.get_many::<OsString>(flag).into_iter().flatten().map(|v| utf8(v, flag)).collect()
+fn texts(m: &Matches, flag: &str) -> Result<Vec<String>> {
+    m.get_many(flag).map(|v| utf8(v, flag)).collect()
 }
 
 fn utf8(value: &OsString, flag: &str) -> Result<String> {
     value.to_str().map(str::to_owned).ok_or_else(|| Error::new(format!("--{flag}"), format!("{value:?} is not UTF-8")))
 }
 
-fn file(m: &ArgMatches, flag: &str) -> Option<PathBuf> {
-    m.get_one::<OsString>(flag).cloned().and_then(path)
+fn file(m: &Matches, flag: &str) -> Option<PathBuf> {
+    m.get_one(flag).cloned().and_then(path)
 }
 
 /// What follows the id.
-pub(super) fn rest(m: &ArgMatches) -> Vec<OsString> {
-    m.get_many::<OsString>(REST).into_iter().flatten().cloned().collect()
+pub(super) fn rest(m: &Matches) -> Vec<OsString> {
+    m.operands().get(1..).unwrap_or_default().to_vec()
 }
 
 /// `ps --format`.
@@ -38,7 +37,7 @@ pub(super) fn json(value: &str) -> Result<bool> {
 }
 
 /// `exec`.
-pub(super) fn exec(m: &ArgMatches, id: String) -> Result<ExecArgs> {
+pub(super) fn exec(m: &Matches, id: String) -> Result<ExecArgs> {
     let args = rest(m).iter().map(|a| utf8(a, "args")).collect::<Result<Vec<_>>>()?;
     let process = file(m, "process");
     if process.is_none() && args.is_empty() {
@@ -129,7 +128,7 @@ pub(super) fn interval(text: &str) -> Result<Duration> {
 }
 
 /// `update`: the flags as the object that they stand for.
-pub(super) fn update(m: &ArgMatches, id: String) -> Result<UpdateArgs> {
+pub(super) fn update(m: &Matches, id: String) -> Result<UpdateArgs> {
     let mut rdt = Vec::new();
     for (flag, member) in [("l3-cache-schema", "l3CacheSchema"), ("mem-bw-schema", "memBwSchema")] {
         rdt.extend(text(m, flag)?.filter(|schema| !schema.is_empty()).map(|schema| (member, schema)));

@@ -1,15 +1,14 @@
 //! The flags of `checkpoint` and `restore` in the types that the commands take.
 
+use super::argv::Matches;
 use super::{CheckpointArgs, CreateArgs, CriuArgs, RestoreArgs, path};
 use crate::criu::message::{CgroupMode, NetworkLock};
 use crate::error::{Error, Result};
 use crate::sys::clone::flags;
-use clap::ArgMatches;
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// `checkpoint`.
-pub(super) fn checkpoint(m: &ArgMatches, id: String) -> Result<CheckpointArgs> {
+pub(super) fn checkpoint(m: &Matches, id: String) -> Result<CheckpointArgs> {
     let status_fd = match text(m, "status-fd") {
         // runc's own default.
         None => None,
@@ -37,7 +36,7 @@ pub(super) fn checkpoint(m: &ArgMatches, id: String) -> Result<CheckpointArgs> {
 }
 
 /// `restore`.
-pub(super) fn restore(m: &ArgMatches, create: CreateArgs) -> Result<RestoreArgs> {
+pub(super) fn restore(m: &Matches, create: CreateArgs) -> Result<RestoreArgs> {
     Ok(RestoreArgs {
         create,
         criu: shared(m)?,
@@ -50,12 +49,12 @@ pub(super) fn restore(m: &ArgMatches, create: CreateArgs) -> Result<RestoreArgs>
     })
 }
 
-fn shared(m: &ArgMatches) -> Result<CriuArgs> {
+fn shared(m: &Matches) -> Result<CriuArgs> {
     let modes =
         [("soft", CgroupMode::Soft), ("full", CgroupMode::Full), ("strict", CgroupMode::Strict), ("ignore", CgroupMode::Ignore)];
     let locks = [("iptables", NetworkLock::Iptables), ("nftables", NetworkLock::Nftables), ("skip", NetworkLock::Skip)];
     let mut empty_ns = 0;
-    for word in m.get_many::<OsString>("empty-ns").into_iter().flatten() {
+    for word in m.get_many("empty-ns") {
         // CRIU can leave out no other.
         if word != "network" {
             return Err(Error::exact(format!("namespace {:?} is not supported", word.to_string_lossy())));
@@ -77,15 +76,15 @@ fn shared(m: &ArgMatches) -> Result<CriuArgs> {
     })
 }
 
-fn text(m: &ArgMatches, flag: &str) -> Option<String> {
-    m.get_one::<OsString>(flag).map(|word| word.to_string_lossy().into_owned()).filter(|word| !word.is_empty())
+fn text(m: &Matches, flag: &str) -> Option<String> {
+    m.get_one(flag).map(|word| word.to_string_lossy().into_owned()).filter(|word| !word.is_empty())
 }
 
-fn path_of(m: &ArgMatches, flag: &str) -> Option<PathBuf> {
-    m.get_one::<OsString>(flag).cloned().and_then(path)
+fn path_of(m: &Matches, flag: &str) -> Option<PathBuf> {
+    m.get_one(flag).cloned().and_then(path)
 }
 
-fn one_of<T: Copy>(m: &ArgMatches, flag: &str, words: &[(&str, T)]) -> Result<Option<T>> {
+fn one_of<T: Copy>(m: &Matches, flag: &str, words: &[(&str, T)]) -> Result<Option<T>> {
     let Some(given) = text(m, flag) else { return Ok(None) };
     match words.iter().find(|(word, _)| given == *word) {
         Some((_, meaning)) => Ok(Some(*meaning)),

@@ -13,9 +13,9 @@ pub use command::*;
 
 use crate::error::{Error, Result};
 use crate::log::{Format, Level};
-use clap::ArgMatches;
+use argv::Matches;
 use clap::error::ErrorKind;
-use definition::{ID, SIGNAL, Verb, program, verb};
+use definition::{Verb, program, verb};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -95,13 +95,15 @@ fn help(program_name: &'static str, of: Option<&OsString>) -> Result<Command> {
     Ok(Command::Help(verb.command().bin_name(format!("{program_name} {}", verb.name)).render_long_help().to_string()))
 }
 
-/// The words of a command in clap's hands: the matches, or the help that was asked for.
-fn matches(program: &str, verb: &Verb, rest: &[OsString]) -> Result<std::result::Result<ArgMatches, String>> {
-    let in_verb = |e: Error| e.context(verb.name);
-    let words = argv::normalize(verb, rest).map_err(in_verb)?;
+/// The words of a command, or the help that was asked for. Where they do not fit the command, clap says why.
+fn matches(program: &str, verb: &Verb, rest: &[OsString]) -> Result<std::result::Result<Matches, String>> {
+    let found = argv::parse(verb, rest).map_err(|e| e.context(verb.name))?;
+    if found.fit(verb) {
+        return Ok(Ok(found));
+    }
     let command = verb.command().no_binary_name(true).bin_name(format!("{program} {}", verb.name));
-    match command.try_get_matches_from(words) {
-        Ok(m) => Ok(Ok(m)),
+    match command.try_get_matches_from(found.words()) {
+        Ok(_) => Ok(Ok(found)),
         Err(e) if matches!(e.kind(), ErrorKind::DisplayHelp) => Ok(Err(e.to_string())),
         Err(e) => Err(Error::new(verb.name, one_line(&e.to_string())).hint(format!("see {program} {} --help", verb.name))),
     }
@@ -179,10 +181,12 @@ fn choice<T: Copy>(value: &OsStr, flag: &str, words: &[(&str, T)]) -> Result<T> 
 }
 
 /// The words in the types that commands take.
-fn typed(verb: &'static Verb, m: &ArgMatches) -> Result<Command> {
-    let path_of = |flag: &str| m.get_one::<OsString>(flag).cloned().and_then(path);
-    let text = |name: &str| m.get_one::<OsString>(name).map(|v| v.to_string_lossy().into_owned()).unwrap_or_default();
-    let id = || container_id(&text(ID));
+fn typed(verb: &'static Verb, m: &Matches) -> Result<Command> {
+    let path_of = |flag: &str| m.get_one(flag).cloned().and_then(path);
+    let lossy = |word: Option<&OsString>| word.map(|v| v.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = |name: &str| lossy(m.get_one(name));
+    let named = || lossy(m.operands().first());
+    let id = || container_id(&named());
     let made = || -> Result<CreateArgs> {
         Ok(CreateArgs {
             bundle: path_of("bundle"),
@@ -208,12 +212,12 @@ fn typed(verb: &'static Verb, m: &ArgMatches) -> Result<Command> {
         "state" => Command::State { id: id()? },
         "kill" => {
             let regex = m.get_flag("regex");
-            let signal = Some(text(SIGNAL)).filter(|s| !s.is_empty()).unwrap_or_else(|| "SIGTERM".into());
-            Command::Kill(KillArgs { id: if regex { text(ID) } else { id()? }, signal, all: m.get_flag("all"), regex })
+            let signal = Some(lossy(m.operands().get(1))).filter(|s| !s.is_empty()).unwrap_or_else(|| "SIGTERM".into());
+            Command::Kill(KillArgs { id: if regex { named() } else { id()? }, signal, all: m.get_flag("all"), regex })
         }
         "delete" => {
             let regex = m.get_flag("regex");
-            Command::Delete(DeleteArgs { id: if regex { text(ID) } else { id()? }, force: m.get_flag("force"), regex })
+            Command::Delete(DeleteArgs { id: if regex { named() } else { id()? }, force: m.get_flag("force"), regex })
         }
         "list" => Command::List {
             format: format_of(

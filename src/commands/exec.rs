@@ -8,7 +8,7 @@ use super::unit;
 use crate::cgroup::systemd::Instance;
 use crate::cgroup::{Cgroup, Hierarchy};
 use crate::cli::{ExecArgs, Global};
-use crate::config::{Bundle, MAX_BYTES, Process};
+use crate::config::{Bundle, MAX_BYTES, Process, Spec};
 use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
@@ -18,9 +18,13 @@ use crate::sandbox::supervise::{self, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
 use crate::sys::{clone, fs};
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::stat::fstatat;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// `exec`. The words before its errors are runc's.
@@ -31,7 +35,7 @@ pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
 fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // Not locked: a probe must not wait for another command's work, nor the other for a probe. A delete that comes in between
     // kills in rounds until nobody is left; what is cloned after that finds no cgroup.
-    let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;
+    let entry = Store::look_at(global.root.as_deref(), &args.id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
     let (status, init) = status::of(&entry, &record)?;
     let init = match (status, init) {
@@ -53,14 +57,14 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let filter = entry.filter();
     let request = ExecRequest {
         id: &args.id,
-        differ: differ(record.pid)?,
+        differ: differ(record.pid, &bundle.spec)?,
         keyring: record.keyring,
         preserve: args.preserve_fds,
         placed: by_systemd.is_some(),
         filter: filter.as_deref(),
     };
     let start = |e: Error| e.context("unable to start container process");
-    let host = Host::probe_for(&bundle.spec, Some(&process))?;
+    let host = Host::probe_for_exec(&bundle.spec, &process)?;
     let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
@@ -178,8 +182,9 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Kinds of the namespaces in which the process is in others than we are. Only those are entered: a shared user
-/// namespace cannot be, and a namespace that the container got from its creator counts as the container's.
-fn differ(pid: i32) -> Result<u64> {
+/// namespace cannot be, and a namespace that the container got from its creator counts as the container's. What was made for
+/// it is its own, and is not looked at; to enter such a one twice would be no fault either, but for the user namespace.
+fn differ(pid: i32, spec: &Spec) -> Result<u64> {
     use clone::flags;
     const KINDS: [(&str, u64); 8] = [
         ("user", flags::NEWUSER),
@@ -191,18 +196,25 @@ fn differ(pid: i32) -> Result<u64> {
         ("cgroup", flags::NEWCGROUP),
         ("time", flags::NEWTIME),
     ];
-    let mut differ = 0;
+    let directory = |who: &str| {
+        let path = format!("/proc/{who}/ns");
+        let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(&path);
+        opened.step("openat", || format!("open {path}"))
+    };
+    let (own, theirs) = (directory("self")?, directory(&pid.to_string())?);
+    let made = spec.linux.namespaces.iter().filter(|n| n.path.is_empty()).filter_map(|n| plan::namespaces::kind(&n.kind));
+    let mut differ = made.fold(0, |all, kind| all | kind) & !flags::NEWUSER;
     for (name, kind) in KINDS {
-        let look = |who: &str| {
-            let path = format!("/proc/{who}/ns/{name}");
-            match std::fs::metadata(&path) {
-                Ok(file) => Ok(Some((file.dev(), file.ino()))),
-                // A kernel without the kind.
-                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-                Err(e) => Err(e).step("stat", || format!("look at {path}")),
-            }
+        if differ & kind != 0 {
+            continue;
+        }
+        let look = |directory: &File| match fstatat(directory, name, AtFlags::empty()) {
+            Ok(file) => Ok(Some((file.st_dev, file.st_ino))),
+            // A kernel without the kind.
+            Err(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(e).step("newfstatat", || format!("look at the {name} namespace of process {pid}")),
         };
-        if look("self")? != look(&pid.to_string())? {
+        if look(&own)? != look(&theirs)? {
             differ |= kind;
         }
     }

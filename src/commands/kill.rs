@@ -15,7 +15,7 @@ pub fn kill(global: &Global, args: KillArgs) -> Result<u8> {
         return Err(Error::new("kill --regex", "not supported").hint("name one container; `onggi list --quiet` has the ids"));
     }
     let signal = values::signal(&args.signal)?;
-    let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(&args.id)?;
+    let entry = Store::look_at(global.root.as_deref(), &args.id)?;
     let record = entry.state()?.ok_or_else(unknown)?;
     let init = record.init()?;
     let cgroup = || record.cgroup.as_ref().map_or(Ok(None), |path| Cgroup::open(path));
@@ -30,10 +30,13 @@ pub fn kill(global: &Global, args: KillArgs) -> Result<u8> {
         return cgroup.kill().map(|()| 0);
     }
     let Some(init) = init else { return Err(Error::exact("container not running")) };
-    match pidfd::send_signal(init.as_fd(), signal) {
+    let sent = match pidfd::send_signal(init.as_fd(), signal) {
         Err(Errno::ESRCH) => Err(Error::exact("container not running")),
         other => other.step("pidfd_send_signal", || format!("signal process {}", record.pid)).map(|()| 0),
-    }
+    };
+    // The process ends, and the kernel closes what is open in one go.
+    std::mem::forget((entry, init));
+    sent
 }
 
 /// Every process in the cgroup, or without one in the PID namespace. None left is what the caller wants: containerd asks after init has exited.

@@ -5,6 +5,7 @@ use super::status;
 use crate::cli::{Global, ListFormat};
 use crate::error::Result;
 use crate::store::{Record, Store};
+use crate::sys::fs;
 use std::collections::BTreeMap;
 
 /// `list`.
@@ -15,24 +16,27 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
     let mut rows = Vec::new();
     let mut owners = BTreeMap::new();
     for id in store.ids()? {
-        // Gone since it was listed: not there.
-        let Ok(entry) = store.look(&id) else { continue };
-        let row = match entry.state() {
+        let row = match store.state_of(&id) {
             Ok(Some(record)) => {
                 let owner = owners.entry(record.owner).or_insert_with(|| owner(record.owner)).clone();
-                Row { id, owner, state: status::look(&entry, &record).ok(), record: Some(record) }
+                let state = status::look(|| store.open_start_of(&id), &record, fs::read_closed).ok();
+                Row { id, owner, state, record: Some(record) }
             }
-            Ok(None) => {
-                let record = entry.creating();
+            other => {
+                // Gone since it was listed, or never a container's: not there.
+                let Ok(entry) = store.look(&id) else { continue };
+                // Damaged, or being made.
+                let record = if other.is_ok() { entry.creating() } else { None };
                 let state = record.as_ref().map(|_| status::Status::Creating);
                 Row { id, owner: record.as_ref().map(|r| owner(r.owner)).unwrap_or_default(), state, record }
             }
-            // Damaged.
-            Err(_) => Row { id, owner: String::new(), state: None, record: None },
         };
         rows.push(row);
     }
-    super::print(&render(&rows, format, quiet))
+    let text = render(&rows, format, quiet);
+    // The process ends, and the kernel takes everything back in one go.
+    std::mem::forget((rows, store));
+    super::print(&text)
 }
 
 struct Row {

@@ -2,8 +2,9 @@
 //! even if this process is killed half way.
 
 use crate::error::{Context, Error, Result};
+use crate::sys::open::open;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::Mode;
 use nix::unistd::linkat;
 use std::fs::File;

@@ -5,6 +5,7 @@ use crate::cli::Global;
 use crate::config::OCI_VERSION;
 use crate::error::Result;
 use crate::store::{Entry, Record, Store, unknown};
+use crate::sys::fs;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,7 +45,7 @@ impl<'a> Document<'a> {
 
 /// `state`.
 pub fn state(global: &Global, id: &str) -> Result<u8> {
-    let entry: Entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.look(id)?;
+    let entry = Store::look_at(global.root.as_deref(), id)?;
     let (record, status) = look(&entry)?;
     let mut text = serde_json::to_string_pretty(&Document::new(&record, status, String::new())).unwrap_or_default();
     text.push('\n');
@@ -54,7 +55,7 @@ pub fn state(global: &Global, id: &str) -> Result<u8> {
 }
 
 fn look(entry: &Entry) -> Result<(Record, Status)> {
-    let known = |record: Record| status::look(entry, &record).map(|status| (record, status));
+    let known = |record: Record| status::look(|| entry.open_fifo(true), &record, fs::glance).map(|status| (record, status));
     if let Some(record) = entry.state()? {
         return known(record);
     }

@@ -3,6 +3,7 @@
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::store::{Entry, Record};
+use crate::sys::fs;
 use nix::errno::Errno;
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -40,18 +41,22 @@ pub fn of(entry: &Entry, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
     Ok((of_running(record, waiting(entry)?.is_some())?, Some(init)))
 }
 
-/// The status alone: for who only tells it.
-pub fn look(entry: &Entry, record: &Record) -> Result<Status> {
-    if !record.init_runs()? {
+/// The status alone, for who only tells it: `start` opens the FIFO of `start` for writing, `read` reads what the kernel says.
+pub fn look(start: impl FnOnce() -> nix::Result<OwnedFd>, record: &Record, read: fs::Read) -> Result<Status> {
+    if !record.init_runs(read)? {
         return Ok(Status::Stopped);
     }
-    of_running(record, waiting(entry)?.is_some())
+    frozen_or(record, of_fifo(start())?.is_some(), read)
 }
 
 /// The FIFO that init waits on, for writing; `None` when it has gone on.
 pub fn waiting(entry: &Entry) -> Result<Option<OwnedFd>> {
+    of_fifo(entry.open_fifo(true))
+}
+
+fn of_fifo(opened: nix::Result<OwnedFd>) -> Result<Option<OwnedFd>> {
     // Init holds the FIFO open until it executes the program: without a reader it has.
-    match entry.open_fifo(true) {
+    match opened {
         Ok(fifo) => Ok(Some(fifo)),
         Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
         Err(e) => Err(Error::sys("look at the FIFO of start", "openat", e.into())),
@@ -60,8 +65,12 @@ pub fn waiting(entry: &Entry) -> Result<Option<OwnedFd>> {
 
 /// The status of a container whose init runs, and waits or does not.
 pub fn of_running(record: &Record, waits: bool) -> Result<Status> {
+    frozen_or(record, waits, fs::read_closed)
+}
+
+fn frozen_or(record: &Record, waits: bool, read: fs::Read) -> Result<Status> {
     let frozen = match &record.cgroup {
-        Some(path) => Cgroup::is_frozen(path)?,
+        Some(path) => Cgroup::is_frozen(path, read)?,
         None => false,
     };
     Ok(match (frozen, waits) {

@@ -1,13 +1,13 @@
 //! Reads `config.json` and its parts from bytes into types. Judges shape only: what the values mean is `check`'s.
 //!
-//! The file is parsed straight into its types. Only when that fails is it parsed again with the path kept, so that the
-//! error names the field; the start of a container does not pay for it.
+//! The file is parsed straight into its types. Only when that fails is the field to blame looked for, by the place of the
+//! error; the start of a container does not pay for it.
 //!
 //! What `serde` makes of odd input: a member of an object given twice is an error, `duplicate field`; a key given twice in
 //! an object with free keys (`annotations`, `sysctl`, `unified` ...) counts as its last; numbers must be whole and fit.
 
 use super::shape::Object;
-use super::{Process, Resources, Spec};
+use super::{Process, Resources, Spec, place};
 use crate::error::{Context, Error, Result};
 use serde::de::DeserializeOwned;
 use std::fs::{self, OpenOptions};
@@ -104,32 +104,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], step: &str) -> Result<T> {
     if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
         return Err(Error::new(step, "starts with a byte order mark").hint("save it as UTF-8 without BOM"));
     }
-    serde_json::from_slice::<Object<T>>(bytes).map(|o| o.0).map_err(|e| explain::<T>(bytes, step, &e))
+    serde_json::from_slice::<Object<T>>(bytes).map(|o| o.0).map_err(|e| explain(bytes, step, &e))
 }
 
-/// Parses once more, for the field to blame.
-fn explain<T: DeserializeOwned>(bytes: &[u8], step: &str, first: &serde_json::Error) -> Error {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, Object<T>>(&mut json) {
-        Err(e) => Error::new(step, e.inner().to_string()).at(pointer(e.path())),
-        // What follows the document belongs to no field.
-        Ok(_) => Error::new(step, first.to_string()),
-    }
-}
-
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    path.iter().fold(String::new(), |at, segment| match segment {
-        Segment::Seq { index } => format!("{at}/{index}"),
-        Segment::Map { key } => member(&at, key),
-        Segment::Enum { variant } => member(&at, variant),
-        Segment::Unknown => at,
-    })
-}
-
-/// `parent/key`, the key escaped as RFC 6901 says.
-pub(super) fn member(parent: &str, key: &str) -> String {
-    format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
+/// Words a parse error, with the field to blame.
+fn explain(bytes: &[u8], step: &str, e: &serde_json::Error) -> Error {
+    Error::new(step, e.to_string()).at(place::pointer(bytes, e.line(), e.column(), e.is_data()))
 }
 
 #[cfg(test)]

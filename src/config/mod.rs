@@ -8,6 +8,7 @@ pub mod check;
 mod linux;
 mod load;
 pub mod options;
+mod place;
 mod process;
 mod resources;
 mod shape;

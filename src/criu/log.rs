@@ -10,6 +10,8 @@ const TAIL: u64 = 256 << 10;
 const LINES: usize = 4;
 /// Most bytes of a line.
 const WIDTH: usize = 300;
+/// The last words of one that waits for a request after it has failed: it is we who have closed the socket.
+const CLOSED: &str = "Can't recv request: Connection reset by peer";
 
 /// The error lines of a log file, joined; empty when there are none, or no file.
 pub fn quote(path: &Path) -> String {
@@ -32,7 +34,8 @@ pub fn missing_program(quoted: &str) -> Option<&str> {
 /// The error lines of a text. Those that only say that it failed, or that stopped nothing, are left out as long as there
 /// are others.
 pub fn errors(text: &str) -> String {
-    let all: Vec<&str> = text.lines().filter_map(|line| Some(line.get(line.find("Error (")?..)?.trim())).collect();
+    let found = text.lines().filter_map(|line| Some(line.get(line.find("Error (")?..)?.trim()));
+    let all: Vec<&str> = found.filter(|line| !line.ends_with(CLOSED)).collect();
     // The second is of a process without CAP_SYS_RESOURCE, the third follows a line that says what.
     let idle = ["FAILED.", "Can't setup RLIMIT_NOFILE for self: Operation not permitted", "): exited, status=1"];
     let telling: Vec<&str> = all.iter().copied().filter(|line| !idle.iter().any(|end| line.ends_with(end))).collect();
@@ -57,6 +60,7 @@ mod tests {
             "Error (criu/cr-dump.c:2098): Dumping FAILED."
         );
         assert_eq!(errors("(00.06) all is well\n"), "");
+        assert_eq!(errors("Error (criu/cr-service.c:1246): Can't recv request: Connection reset by peer\n"), "");
         let log = "Error (criu/util.c:641): execvp(\"iptables-restore\", ...) failed: No such file or directory\n";
         assert_eq!(missing_program(&errors(log)), Some("iptables-restore"));
     }

@@ -61,7 +61,7 @@ impl Session {
         if std::env::var_os("PATH").is_none_or(|p| p.is_empty()) {
             command.env("PATH", PLACES);
         }
-        crate::sys::spawn::default_signal(libc::SIGCHLD);
+        crate::sys::spawn::default_signal(libc::SIGCHLD).step("rt_sigaction", step)?;
         let all = || keep.iter().copied().chain([theirs.as_fd()]);
         for fd in all() {
             inherit(fd, true).step("fcntl", step)?;
@@ -230,7 +230,9 @@ impl Session {
             0 => "CRIU has failed".into(),
             errno => format!("CRIU has failed: {}", crate::error::Errno(errno.saturating_abs())),
         });
-        hinting(Error::new(kind.words(), cause.clone()), &cause, log)
+        let error = hinting(Error::new(kind.words(), cause.clone()), &cause, log);
+        // Without a word, or with one about the kernel: as when it is older than what the kernel has come to be.
+        if kind == Kind::FeatureCheck { error.hint("does `criu check` say that it works on this kernel?") } else { error }
     }
 
     /// The errors that it printed.

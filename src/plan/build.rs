@@ -67,12 +67,20 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     // maps to are root's while the process is undumpable; until they are written it is alone in its namespaces.
     let mapped = early.iter().position(|step| matches!(step.action, Action::Pause(Pause::Mapped)));
     let at = mapped.filter(|_| !host.privileged).map_or(0, |n| n + 1);
-    early.insert(at, Step { field: String::new(), action: Action::Undumpable });
-    steps.append(&mut early);
-    push(&mut steps, "", Action::NewSession);
     let default = Process::default();
     let program = spec.process.as_ref().unwrap_or(&default);
     let mut proc = open_proc(spec, program, host, &namespaces);
+    let mut score = oom_score_step(program, host)?;
+    let mut hide = Vec::new();
+    // So is the file of the score.
+    if !host.privileged && score.is_some() {
+        hide.extend(proc.take());
+        hide.extend(score.take());
+    }
+    hide.push(Step { field: String::new(), action: Action::Undumpable });
+    early.splice(at..at, hide);
+    steps.append(&mut early);
+    push(&mut steps, "", Action::NewSession);
     if !request.no_new_keyring {
         if let Some(label) = labels::key(program, host)? {
             steps.extend(proc.take());
@@ -81,7 +89,13 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
     steps.extend(proc);
-    kernel_early(program, host, &namespaces, &mut steps)?;
+    // Since Linux 6.2 who is bound to some CPUs stays so in a cgroup with others: a container is not to be where its caller
+    // happened to be.
+    push(&mut steps, "", Action::Affinity(ALL_CPUS.to_vec()));
+    steps.extend(score);
+    if namespaces.new & flags::NEWNET != 0 {
+        push(&mut steps, "/linux/namespaces", Action::Loopback);
+    }
 
     let context = Context { spec, bundle: request.bundle, host, namespaces: &namespaces, notifies: request.notify.is_some() };
     rootfs::hold(&context, &mut steps)?;
@@ -172,19 +186,11 @@ fn oom_score(program: &Process, host: &Host) -> Option<i32> {
     program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj)
 }
 
-/// Kernel settings that come before the mounts.
-fn kernel_early(program: &Process, host: &Host, namespaces: &Namespaces, steps: &mut Vec<Step>) -> Result<()> {
-    // Since Linux 6.2 who is bound to some CPUs stays so in a cgroup with others: a container is not to be where its caller
-    // happened to be.
-    steps.push(Step { field: String::new(), action: Action::Affinity(ALL_CPUS.to_vec()) });
-    if let Some(n) = oom_score(program, host) {
-        let action = Action::OomScoreAdj(c_string(&n.to_string(), "")?);
-        steps.push(Step { field: "/process/oomScoreAdj".into(), action });
-    }
-    if namespaces.new & flags::NEWNET != 0 {
-        steps.push(Step { field: "/linux/namespaces".into(), action: Action::Loopback });
-    }
-    Ok(())
+/// Sets that score.
+fn oom_score_step(program: &Process, host: &Host) -> Result<Option<Step>> {
+    let Some(n) = oom_score(program, host) else { return Ok(None) };
+    let action = Action::OomScoreAdj(c_string(&n.to_string(), "")?);
+    Ok(Some(Step { field: "/process/oomScoreAdj".into(), action }))
 }
 
 /// Names and settings of the container's own namespaces, and what confines its programs.

@@ -91,8 +91,11 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         push(&mut steps, "", Action::Pause(Pause::Placed));
     }
     push(&mut steps, "", Action::Signals(host.ignored_signals.clone()));
-    // Before anybody in the container can see this process.
-    push(&mut steps, "", Action::Undumpable);
+    // Before anybody in the container can see this process. While an ordinary user's is undumpable the file of its score is
+    // root's.
+    if host.privileged {
+        push(&mut steps, "", Action::Undumpable);
+    }
     let mut early = Vec::new();
     let namespaces = enter(spec, request, host, &mut early);
     let adjust = program.oom_score_adj.filter(|&n| Some(n) != host.oom_score_adj);
@@ -103,6 +106,9 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     }
     if let Some(n) = adjust {
         push(&mut steps, "/process/oomScoreAdj", Action::OomScoreAdj(c_string(&n.to_string(), "")?));
+    }
+    if !host.privileged {
+        push(&mut steps, "", Action::Undumpable);
     }
     steps.append(&mut early);
     push(&mut steps, "", Action::NewSession);

@@ -13,8 +13,9 @@ pub use statistics::Statistics;
 
 use crate::error::{Context, Error, Result};
 use crate::sys::fs;
+use crate::sys::open::{open, openat};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::CString;

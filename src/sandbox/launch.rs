@@ -424,7 +424,12 @@ impl Launched {
         self.wait(PollTimeout::NONE)?;
         let mut bytes = [0u8; SIZE];
         let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-        match nix::sys::socket::recv(std::os::fd::AsRawFd::as_raw_fd(&self.channel), &mut bytes, flags) {
+        let channel = std::os::fd::AsRawFd::as_raw_fd(&self.channel);
+        let mut received = nix::sys::socket::recv(channel, &mut bytes, flags);
+        while received == Err(Errno::EINTR) {
+            received = nix::sys::socket::recv(channel, &mut bytes, flags);
+        }
+        match received {
             Ok(0) | Err(Errno::EAGAIN | Errno::ECONNRESET) => Ok(Heard::Closed),
             Ok(n) => Report::from_bytes(bytes.get(..n).unwrap_or_default())
                 .map(Heard::Message)

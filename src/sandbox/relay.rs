@@ -5,8 +5,9 @@
 
 use crate::console::{RawMode, copy_size, set_nonblocking};
 use crate::error::{Context, Error, Result};
+use crate::sys::open::open;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{Mode, SFlag, fstat};

@@ -38,7 +38,7 @@ impl Drop for Signals {
 /// Blocks every signal that can be blocked, until the value is dropped, and gives SIGCHLD its default disposition: a
 /// caller that ignores it would make the kernel throw exit statuses away.
 pub fn block_signals() -> Result<Signals> {
-    default_signal(libc::SIGCHLD);
+    default_signal(libc::SIGCHLD).step("rt_sigaction", || "reset SIGCHLD".into())?;
     let (all, mut before) = (SigSet::all(), SigSet::empty());
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&all), Some(&mut before)).step("rt_sigprocmask", || "block signals".into())?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -151,7 +151,12 @@ impl Loop<'_> {
     }
 
     fn take_signals(&mut self) -> Result<()> {
-        while let Some(info) = self.signals.fd.read_signal().step("read", || "read a signal".into())? {
+        loop {
+            let info = match self.signals.fd.read_signal() {
+                Err(Errno::EINTR) => continue,
+                other => other.step("read", || "read a signal".into())?,
+            };
+            let Some(info) = info else { break };
             let signal = i32::try_from(info.ssi_signo).unwrap_or(0);
             let own = i64::from(info.ssi_pid) == i64::from(nix::unistd::getpid().as_raw());
             match signal {

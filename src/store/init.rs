@@ -10,18 +10,26 @@ use std::sync::OnceLock;
 
 /// This boot of the machine.
 pub fn boot_id() -> Result<&'static str> {
+    boot_id_by(fs::read_closed)
+}
+
+fn boot_id_by(read: fs::Read) -> Result<&'static str> {
     static BOOT: OnceLock<String> = OnceLock::new();
     if let Some(id) = BOOT.get() {
         return Ok(id);
     }
     let path = c"/proc/sys/kernel/random/boot_id";
-    let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()))?;
+    let text = read(path).step("read", || format!("read {}", path.to_string_lossy()))?;
     Ok(BOOT.get_or_init(|| text.trim().to_string()))
 }
 
 /// Start time of a process in clock ticks since boot, and its state letter (proc_pid_stat(5)); `None` when it is gone.
 pub fn start_time(pid: i32) -> Result<Option<(u64, char)>> {
-    match fs::read_small(fs::cwd(), &proc_file(pid, "stat")?) {
+    start_time_by(fs::read_closed, pid)
+}
+
+fn start_time_by(read: fs::Read, pid: i32) -> Result<Option<(u64, char)>> {
+    match read(&proc_file(pid, "stat")?) {
         Ok(text) => Ok(parse_stat(&text)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         Err(e) => Err(Error::sys(format!("read /proc/{pid}/stat"), "read", e.into())),
@@ -68,18 +76,18 @@ impl Record {
             other => other.step("pidfd_open", || format!("open process {}", self.pid))?,
         };
         // Asked after the descriptor was taken: what it says is of that process or of none.
-        Ok(self.init_runs()?.then_some(fd))
+        Ok(self.init_runs(fs::read_closed)?.then_some(fd))
     }
 
     /// Whether init still runs, now.
-    pub fn init_runs(&self) -> Result<bool> {
+    pub fn init_runs(&self, read: fs::Read) -> Result<bool> {
         if self.pid <= 0 {
             return Ok(false);
         }
-        match start_time(self.pid)? {
+        match start_time_by(read, self.pid)? {
             // In another boot it may be a stranger.
             Some((start, state)) if start == self.start_time && !matches!(state, 'Z' | 'X' | 'x') => {
-                Ok(self.boot_id == boot_id()?)
+                Ok(self.boot_id == boot_id_by(read)?)
             }
             _ => Ok(false),
         }

@@ -109,11 +109,11 @@ impl Record {
         if u64::from_str_radix(sum, 16) != Ok(checksum(json.as_bytes())) {
             return Err(damaged());
         }
-        let parsed = serde_json::from_str::<Self>(json);
+        let parsed = serde_json::from_slice::<Self>(json.as_bytes());
         // A later form may lack or turn what this one needs: that it is later is then all there is to know.
         let version = match &parsed {
             Ok(record) => record.version,
-            Err(_) => serde_json::from_str::<Form>(json).map_err(|_| damaged())?.version,
+            Err(_) => serde_json::from_slice::<Form>(json.as_bytes()).map_err(|_| damaged())?.version,
         };
         if version > VERSION {
             return Err(Error::new("state", format!("written by a newer onggi (form {version})")));

@@ -25,7 +25,7 @@ impl Buffer {
     }
 }
 
-/// Names in the buffer.
+/// Names in the buffer, each with its kind (`DT_*`; some file systems say `DT_UNKNOWN` of all).
 pub struct Entries<'a>(&'a [u8]);
 
 impl Entries<'_> {
@@ -36,13 +36,14 @@ impl Entries<'_> {
 }
 
 impl<'a> Iterator for Entries<'a> {
-    type Item = &'a CStr;
+    type Item = (&'a CStr, u8);
 
-    fn next(&mut self) -> Option<&'a CStr> {
+    fn next(&mut self) -> Option<Self::Item> {
         let length = u16::from_ne_bytes(self.0.get(16..18)?.try_into().ok()?);
         let (entry, rest) = self.0.split_at_checked(length.into())?;
         self.0 = rest;
-        CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()
+        let (kind, name) = entry.get(NAME - 1..)?.split_first()?;
+        Some((CStr::from_bytes_until_nul(name).ok()?, *kind))
     }
 }
 
@@ -65,7 +66,11 @@ mod tests {
             if entries.is_empty() {
                 break;
             }
-            names.extend(entries.map(|n| n.to_owned()));
+            for (name, kind) in entries {
+                let is_file = name.to_bytes().starts_with(b"file");
+                assert!(kind == libc::DT_UNKNOWN || is_file == (kind == libc::DT_REG), "{name:?} {kind}");
+                names.push(name.to_owned());
+            }
         }
         names.sort();
         names.dedup();

@@ -110,7 +110,7 @@ pub fn secluded() -> nix::Result<OwnedFd> {
     mount::mount_setattr(tree.as_fd(), c"", false, alone, None)?;
     let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
     // With the tree's descriptor the mount is cut off from every namespace.
-    nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    super::open::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Replaces the program's segments: by mappings of `file`, which is [`secluded`], where they are not written to, else by

@@ -20,8 +20,14 @@ pub fn stdio(n: i32) -> BorrowedFd<'static> {
 
 /// openat(2), always close-on-exec.
 pub fn open(dir: BorrowedFd<'_>, path: &CStr, flags: i32, mode: u32) -> nix::Result<OwnedFd> {
-    // SAFETY: `path` is a NUL-terminated string.
-    owned(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) })
+    loop {
+        // SAFETY: `path` is a NUL-terminated string.
+        match owned(unsafe { libc::syscall(libc::SYS_openat, dir.as_raw_fd(), path.as_ptr(), flags | libc::O_CLOEXEC, mode) }) {
+            // File systems on a network answer so.
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
 }
 
 /// Reads until the buffer is full or the file ends.
@@ -41,9 +47,28 @@ pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
 /// Reads a small file of procfs, sysfs or cgroupfs, which hands out its text whole: a read that does not fill the buffer
 /// has reached its end.
 pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
+    read_text(&open(dir, path, libc::O_RDONLY, 0)?)
+}
+
+fn read_text(file: &OwnedFd) -> nix::Result<String> {
     const USUAL: usize = 2047;
-    let file = open(dir, path, libc::O_RDONLY, 0)?;
     String::from_utf8(read_file(file.as_fd(), USUAL, usize::MAX - 1)?).map_err(|_| Errno::EILSEQ)
+}
+
+/// How a small file is read by its path: [`glance`], or [`read_closed`] where a process of the container is to be cloned yet.
+pub type Read = fn(&CStr) -> nix::Result<String>;
+
+/// [`read_small`] by a path alone.
+pub fn read_closed(path: &CStr) -> nix::Result<String> {
+    read_small(cwd(), path)
+}
+
+/// The same, and [`leave`]s the file: for commands that ask a few things and end.
+pub fn glance(path: &CStr) -> nix::Result<String> {
+    let file = open(cwd(), path, libc::O_RDONLY, 0)?;
+    let text = read_text(&file);
+    leave(file);
+    text
 }
 
 /// Reads a file of any length that the kernel hands out in pieces, such as the list of processes in cgroup.procs: there a

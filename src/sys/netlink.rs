@@ -107,7 +107,7 @@ impl Socket {
     /// In another network namespace: the calling thread enters it, and is back when this returns. If it cannot go back
     /// the process ends, since whatever it did next would happen in the wrong network.
     pub fn open_in(netns: BorrowedFd) -> nix::Result<Self> {
-        let home = nix::fcntl::open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let home = super::open::open("/proc/thread-self/ns/net", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         setns(netns, CloneFlags::CLONE_NEWNET)?;
         let socket = Self::open();
         if setns(home, CloneFlags::CLONE_NEWNET).is_err() {

@@ -69,6 +69,12 @@ pub fn peek(pidfd: BorrowedFd) -> nix::Result<Option<Exit>> {
     wait_with(pidfd, libc::WNOHANG | libc::WNOWAIT)
 }
 
+/// The same for one of whose end the descriptor has told. If somebody traces it, this waits for the tracer, who learns of
+/// its end first.
+pub fn peek_ended(pidfd: BorrowedFd) -> nix::Result<Option<Exit>> {
+    wait_with(pidfd, libc::WNOWAIT)
+}
+
 fn wait_with(pidfd: BorrowedFd, flags: libc::c_int) -> nix::Result<Option<Exit>> {
     let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(|_| Errno::EBADF)?;
     wait_id(libc::P_PIDFD, id, flags).map(|found| found.map(|(_, exit)| exit))

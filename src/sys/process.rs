@@ -2,6 +2,7 @@
 
 use super::spawn::StringList;
 use super::{check, creds::prctl};
+use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -196,10 +197,15 @@ pub fn unblock_signals() -> nix::Result<()> {
 
 /// send(2) on a stream or packet socket, without SIGPIPE.
 pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> nix::Result<()> {
-    // SAFETY: pointer and length of one slice.
-    check(unsafe {
-        libc::sendto(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL, std::ptr::null(), 0)
-            as libc::c_long
-    })
-    .map(drop)
+    loop {
+        // SAFETY: pointer and length of one slice.
+        let sent = check(unsafe {
+            libc::sendto(socket.as_raw_fd(), data.as_ptr().cast(), data.len(), libc::MSG_NOSIGNAL, std::ptr::null(), 0)
+                as libc::c_long
+        });
+        match sent {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
 }

@@ -121,7 +121,7 @@ pub struct Report {
 pub fn run(program: &Program, buffer: &mut [u8]) -> nix::Result<Report> {
     let start = now();
     // A caller's SIGCHLD ignored, and inherited by us, would make the kernel throw the exit status away.
-    default_signal(libc::SIGCHLD);
+    default_signal(libc::SIGCHLD)?;
     let stdin = memory_file(program.stdin)?;
     let (output, output_end) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     // Our end only: the program's must block as any other.
@@ -136,7 +136,7 @@ pub fn run(program: &Program, buffer: &mut [u8]) -> nix::Result<Report> {
     let mut tail = Tail { buffer, written: 0 };
     let deadline = program.timeout.map(|limit| start.saturating_add(limit));
     let ended = watch(&child, &output, deadline, &mut tail)?;
-    let exit = if ended { pidfd::peek(child.as_fd())? } else { None };
+    let exit = if ended { pidfd::peek_ended(child.as_fd())? } else { None };
     if exit.is_none_or(|exit| !exit.success()) {
         kill_all(pid, child.as_fd(), program.kill_session);
     }
@@ -268,7 +268,8 @@ fn execute(program: &Program, streams: &[BorrowedFd; 3], parent: libc::pid_t) ->
 /// ours are SIGPIPE ignored (by Rust) and everything blocked (by `run`).
 pub fn default_signals() {
     for signal in 1..=64 {
-        default_signal(signal);
+        // SIGKILL and SIGSTOP cannot be changed.
+        let _as_they_are = default_signal(signal);
     }
     // SAFETY: an all-zero sigset_t is the empty set; the old mask is not asked for.
     unsafe {
@@ -278,14 +279,14 @@ pub fn default_signals() {
     }
 }
 
-/// The default disposition for one signal; the ones that cannot be changed are left alone.
-pub fn default_signal(signal: c_int) {
+/// The default disposition for one signal. EINVAL for those that cannot be changed.
+pub fn default_signal(signal: c_int) -> nix::Result<()> {
     // The kernel's sigaction for SIG_DFL without flags or mask: four zero words on every 64-bit architecture.
     let default = [0u64; 4];
     let old: *mut u64 = std::ptr::null_mut();
     // SAFETY: `default` is as large as the kernel's struct, and SIG_DFL installs no code of ours. Raw, because the C library
     // refuses its own two signals (32, 33), which a caller may have left ignored.
-    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, 8usize) };
+    check(unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), old, 8usize) }).map(drop)
 }
 
 /// A memory file with these contents, to be read from its start.

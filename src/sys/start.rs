@@ -8,18 +8,62 @@ use std::sync::OnceLock;
 
 static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
 
-/// Defines the C function `main`, which calls a `fn(&[OsString]) -> u8` with the arguments, the program's name first.
+/// Defines the C function `main`, which calls a `fn(&[OsString]) -> u8` with the arguments, the program's name first; and
+/// the C library's functions for memory, with [`super::heap`] behind them (glibc's manual, Replacing malloc; musl takes them
+/// too).
 #[macro_export]
 macro_rules! program {
-    ($main:path) => {
-        const _: () = {
-            #[allow(unsafe_code)] // the one symbol that the C library's start-up looks for
+    ($main:ident) => {
+        #[allow(unsafe_code)] // the symbols that the C library's start-up and Rust's allocator look for
+        #[allow(clippy::missing_safety_doc)]
+        mod symbols {
+            use std::ffi::{c_char, c_int};
+            use $crate::sys::{heap, start};
+
             #[unsafe(no_mangle)]
-            extern "C" fn main(count: std::ffi::c_int, words: *const *const std::ffi::c_char) -> std::ffi::c_int {
+            extern "C" fn main(count: c_int, words: *const *const c_char) -> c_int {
                 // SAFETY: the C library calls `main` once, with an array of `count` strings that lives as long as the process.
-                unsafe { $crate::sys::start::run(count, words, $main) }
+                unsafe { start::run(count, words, super::$main) }
             }
-        };
+
+            #[unsafe(no_mangle)]
+            extern "C" fn malloc(length: usize) -> *mut u8 {
+                heap::malloc(length)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn calloc(count: usize, each: usize) -> *mut u8 {
+                heap::calloc(count, each)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn aligned_alloc(align: usize, length: usize) -> *mut u8 {
+                heap::aligned_alloc(align, length)
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn memalign(align: usize, length: usize) -> *mut u8 {
+                heap::aligned_alloc(align, length)
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn posix_memalign(to: *mut *mut u8, align: usize, length: usize) -> c_int {
+                // SAFETY: the caller's promise is the same.
+                unsafe { heap::posix_memalign(to, align, length) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn realloc(at: *mut u8, length: usize) -> *mut u8 {
+                // SAFETY: the caller's promise is the same.
+                unsafe { heap::realloc(at, length) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn free(at: *mut u8) {
+                // SAFETY: the caller's promise is the same.
+                unsafe { heap::free(at) }
+            }
+        }
     };
 }
 

@@ -4,9 +4,10 @@
 //! end is asked of the kernel (TIOCGPTPEER, Linux 4.13), never looked up below the container's /dev/pts (CVE-2025-52565).
 //! Nothing allocates.
 
+use super::open::openat;
 use super::{check, owned};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat, major};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 

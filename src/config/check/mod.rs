@@ -18,7 +18,7 @@ pub use process::process;
 pub use resources::resources;
 pub use sysctl::sysctl_path;
 
-use super::load::member;
+use super::place::member;
 use super::{Hook, Hooks, Spec, values};
 use crate::error::{Error, Result};
 use namespaces::Namespaces;

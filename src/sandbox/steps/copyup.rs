@@ -32,7 +32,7 @@ fn directory(from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: u32) -> Result<(),
         if entries.is_empty() {
             return Ok(());
         }
-        for name in entries {
+        for (name, _) in entries {
             if name != c"." && name != c".." {
                 entry(from, to, name, depth)?;
             }

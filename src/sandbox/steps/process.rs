@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 /// Ignored signals survive exec, so does the mask: the program gets neither from our caller.
 pub(super) fn signals(ignored: &[i32]) -> Result<(), Fail> {
     for &signal in ignored {
-        spawn::default_signal(signal);
+        spawn::default_signal(signal).call("rt_sigaction")?;
     }
     process::unblock_signals().call("rt_sigprocmask")
 }
