@@ -239,7 +239,7 @@ mod tests {
             let length = (n * 7919) % if n % 50 == 0 { 300_000 } else { 700 };
             let align = 1 << (n % 9);
             let at = aligned_alloc(align, length);
-            assert!(!at.is_null() && at as usize % align.max(16) == 0, "{length} {align}");
+            assert!(!at.is_null() && (at as usize).is_multiple_of(align.max(16)), "{length} {align}");
             let mark = (n % 251) as u8;
             // SAFETY: a block of so many bytes.
             unsafe { write_bytes(at, mark, length) };
