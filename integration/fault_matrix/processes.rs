@@ -96,7 +96,8 @@ fn killed_in_a_hook() -> Duration {
     took
 }
 
-/// In a PID namespace of its own, where the next number can be chosen and nobody else counts.
+/// In a PID namespace of its own, where the next number can be chosen and nobody else counts. The stranger comes some clock
+/// ticks later, in which start times are told: all numbers of a machine are not used up in one.
 fn f_10_a_number_that_is_used_again_is_nobody_s_container() {
     let script = r#"
         set -e
@@ -105,6 +106,7 @@ fn f_10_a_number_that_is_used_again_is_nobody_s_container() {
         pid=$(cat pid)
         "$@" kill "$id" KILL
         while [ -e /proc/$pid ]; do sleep 0.01 & wait $!; done
+        sleep 0.05 & wait $!
         stranger=0
         for n in $(seq 200); do
             echo $((pid - 1)) >/proc/sys/kernel/ns_last_pid

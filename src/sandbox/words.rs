@@ -48,6 +48,11 @@ pub fn of_open(open: &Open, report: &Report) -> Error {
             error.hint("in a user namespace no flag of a mount of the host's can be cleared (rw, exec, suid, dev, another atime)")
         }
         (libc::EMFILE, ..) => error.hint("the limit of open files (ulimit -n) is lower than the number of mounts"),
+        // A mount that is attached nowhere counts as a namespace of its own.
+        (libc::ENOSPC, "open_tree", _) => match crate::idmap::why_no_namespace() {
+            Some(why) => error.hint(why),
+            None => error.hint("/proc/sys/fs/mount-max is reached, or user.max_mnt_namespaces, here or further out"),
+        },
         _ => error,
     }
 }
@@ -67,7 +72,7 @@ fn plain(report: &Report, step: String) -> Error {
 }
 
 /// Names of the calls that the child makes; the wire has only bytes.
-const CALLS: [&str; 44] = [
+const CALLS: [&str; 62] = [
     "capget",
     "capset",
     "chdir",
@@ -81,14 +86,17 @@ const CALLS: [&str; 44] = [
     "fchdir",
     "fchmod",
     "fchownat",
+    "fcntl",
     "fsconfig",
     "fsetxattr",
     "fsmount",
     "fsopen",
+    "fspick",
     "fstat",
     "fstatfs",
     "getcwd",
     "getdents64",
+    "getresuid",
     "ioctl",
     "ioprio_set",
     "keyctl",
@@ -100,39 +108,38 @@ const CALLS: [&str; 44] = [
     "openat",
     "openat2",
     "personality",
+    "pidfd_open",
     "pivot_root",
     "prctl",
     "prlimit64",
     "read",
     "readlinkat",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "sched_setaffinity",
     "sched_setattr",
     "seccomp",
     "sendmsg",
     "set_mempolicy",
+    "setdomainname",
     "setgroups",
+    "sethostname",
     "setns",
-    "symlinkat",
-];
-const MORE_CALLS: [&str; 14] = [
-    "fcntl",
-    "sched_setaffinity",
     "setresgid",
     "setresuid",
-    "setdomainname",
-    "sethostname",
     "setsid",
+    "socket",
     "stat",
+    "symlinkat",
     "umount2",
     "unlinkat",
     "unshare",
     "write",
-    "rt_sigprocmask",
-    "getresuid",
 ];
 
 fn syscall(report: &Report) -> &'static str {
     let name = report.call_name();
-    CALLS.iter().chain(&MORE_CALLS).find(|c| **c == name).copied().unwrap_or("")
+    CALLS.iter().find(|c| **c == name).copied().unwrap_or("")
 }
 
 /// How runc begins every error of a profile.
@@ -141,6 +148,10 @@ const APPARMOR: &str = "apparmor failed to apply profile";
 /// What a reader can do, where the cause is known.
 pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
     match (action, errno) {
+        (Action::Unshare(_) | Action::Fork(_), libc::ENOSPC) => match crate::idmap::why_no_namespace() {
+            Some(why) => error.hint(why),
+            None => error.hint("the limits in /proc/sys/user/max_*_namespaces, or of nesting, are reached"),
+        },
         (Action::Root { .. }, libc::ENOENT) => error.hint("root.path does not exist"),
         (Action::Root { .. }, libc::ENOTDIR) => error.hint("root.path is not a directory"),
         (Action::Root { .. }, libc::EACCES) => error.hint("the user of the user namespace may not pass a directory on the way"),

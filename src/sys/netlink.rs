@@ -26,17 +26,22 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 ///
 /// An ioctl on a socket of any family: measured within the noise of a netlink request, whose message takes one call more;
 /// nearly all of the time is the kernel's, for the device itself.
-pub fn loopback_up() -> nix::Result<()> {
-    let socket = socket::socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+///
+/// # Errors
+/// The name of the call that failed comes with its errno.
+pub fn loopback_up() -> Result<(), (&'static str, Errno)> {
+    let invalid = |_| ("ioctl", Errno::EINVAL);
+    let socket = socket::socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+    let socket = socket.map_err(|e| ("socket", e))?;
     // SAFETY: ifreq is plain data for which all zeroes is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = libc::c_char::try_from(*from).map_err(|_| Errno::EINVAL)?;
+        *to = libc::c_char::try_from(*from).map_err(invalid)?;
     }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).map_err(|_| Errno::EINVAL)?;
+    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).map_err(invalid)?;
     // SAFETY: SIOCSIFFLAGS reads a live ifreq.
-    check(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) }))?;
-    Ok(())
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    check(libc::c_long::from(done)).map(drop).map_err(|e| ("ioctl", e))
 }
 
 /// A refused request.

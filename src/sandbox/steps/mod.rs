@@ -40,7 +40,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::KeyLabel(label) => labels::write(child, c"self/attr/keycreate", label),
         Action::ExecProfile { command, profile } => labels::profile(child, command, profile),
         Action::ExecLabel(label) => labels::write(child, c"self/attr/exec", label),
-        Action::Loopback => crate::sys::netlink::loopback_up().call("ioctl"),
+        Action::Loopback => crate::sys::netlink::loopback_up().map_err(|(name, e)| Fail::call(name, e)),
         Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
         Action::PrivateParent(path) => rootfs::private_parent(path),
         Action::Opens => open_all(child, plan),
