@@ -15,6 +15,7 @@ use crate::hooks::{Laid, Stage};
 use crate::host::Host;
 use crate::rdt;
 use crate::sys::clone::flags;
+use crate::sys::process::OPEN_FILES;
 use crate::sys::spawn::StringList;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
@@ -362,7 +363,7 @@ pub(super) fn become_program(
     }
     let own_limit = program.rlimits.iter().any(|limit| limit.kind == "RLIMIT_NOFILE");
     if let Some((soft, hard)) = given.few_files.filter(|_| !own_limit) {
-        push(steps, "", Action::Rlimit { resource: libc::RLIMIT_NOFILE, soft, hard });
+        push(steps, "", Action::Rlimit { resource: OPEN_FILES, soft, hard });
     }
     process::settings(program, steps)?;
     if let Some(asked) = &spec.linux.personality {

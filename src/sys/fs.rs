@@ -150,8 +150,8 @@ pub fn magic(fd: BorrowedFd<'_>) -> nix::Result<i64> {
     let mut st: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: `st` is a statfs buffer of our own.
     check(unsafe { libc::fstatfs(fd.as_raw_fd(), &raw mut st) }.into())?;
-    #[allow(clippy::useless_conversion)] // its width differs by architecture
-    Ok(i64::from(st.f_type))
+    #[allow(clippy::useless_conversion)] // its type differs by architecture and C library
+    i64::try_from(st.f_type).map_err(|_| Errno::EOVERFLOW)
 }
 
 /// `PROC_SUPER_MAGIC`.

@@ -61,6 +61,11 @@ pub fn send(to: BorrowedFd<'_>, from: BorrowedFd<'_>, count: usize) -> nix::Resu
     usize::try_from(n).map_err(|_| Errno::EIO)
 }
 
+unsafe extern "C" {
+    /// environ(7).
+    static environ: *const *const libc::c_char;
+}
+
 /// Executes the program behind `fd` with the caller's environment. Returns only on failure.
 pub fn exec(fd: BorrowedFd<'_>, argv: &[CString]) -> Errno {
     let mut pointers: Vec<*const libc::c_char> = argv.iter().map(|a| a.as_ptr()).collect();
@@ -68,7 +73,7 @@ pub fn exec(fd: BorrowedFd<'_>, argv: &[CString]) -> Errno {
     // SAFETY: `pointers` and the strings behind it end with null and outlive the call; `environ` is the C library's own
     // list, and there is no other thread that could change it.
     unsafe {
-        libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), pointers.as_ptr(), libc::environ, libc::AT_EMPTY_PATH);
+        libc::syscall(libc::SYS_execveat, fd.as_raw_fd(), c"".as_ptr(), pointers.as_ptr(), environ, libc::AT_EMPTY_PATH);
     }
     Errno::last()
 }

@@ -39,8 +39,10 @@ pub fn loopback_up() -> Result<(), (&'static str, Errno)> {
         *to = libc::c_char::try_from(*from).map_err(invalid)?;
     }
     request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).map_err(invalid)?;
+    #[allow(clippy::useless_conversion)] // its type differs by C library
+    let set_flags = libc::Ioctl::try_from(libc::SIOCSIFFLAGS).map_err(|_| ("ioctl", Errno::EINVAL))?;
     // SAFETY: SIOCSIFFLAGS reads a live ifreq.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), set_flags, &raw const request) };
     check(libc::c_long::from(done)).map(drop).map_err(|e| ("ioctl", e))
 }
 

@@ -72,6 +72,10 @@ pub fn set_domainname(name: &[u8]) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setdomainname, name.as_ptr(), name.len()) }).map(drop)
 }
 
+/// `RLIMIT_NOFILE`, in the type that the kernel takes; the C libraries have different ones.
+#[allow(clippy::unnecessary_cast)]
+pub const OPEN_FILES: u32 = libc::RLIMIT_NOFILE as u32;
+
 /// prlimit(2) on a process, 0 for this one.
 pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<()> {
     let limit = [soft, hard];
@@ -82,16 +86,15 @@ pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> nix::Result<
 /// Soft and hard limit of open files of this process.
 pub fn open_files() -> nix::Result<(u64, u64)> {
     let mut limit = [0u64; 2];
-    let resource = libc::RLIMIT_NOFILE;
     // SAFETY: struct rlimit64 is two u64, soft then hard.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, std::ptr::null::<u64>(), limit.as_mut_ptr()) })?;
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, OPEN_FILES, std::ptr::null::<u64>(), limit.as_mut_ptr()) })?;
     Ok((limit[0], limit[1]))
 }
 
 /// Raises the soft limit of open files to the hard one.
 pub fn raise_open_files() -> nix::Result<()> {
     let (_, hard) = open_files()?;
-    set_rlimit(0, libc::RLIMIT_NOFILE, hard, hard)
+    set_rlimit(0, OPEN_FILES, hard, hard)
 }
 
 /// sched_setattr(2), struct of version 0 (48 bytes).

@@ -9,14 +9,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
-fn message(part: &mut libc::iovec, control: &mut Control, control_length: usize) -> libc::msghdr {
+// The type of lengths differs by C library.
+#[allow(clippy::useless_conversion)]
+fn message(part: &mut libc::iovec, control: &mut Control, control_length: usize) -> nix::Result<libc::msghdr> {
     // SAFETY: msghdr is plain data for which all zeroes is valid: no name, no flags.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = part;
     message.msg_iovlen = 1;
     message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control_length;
-    message
+    message.msg_controllen = control_length.try_into().map_err(|_| Errno::EINVAL)?;
+    Ok(message)
 }
 
 /// Sends one descriptor with `payload`, at least one byte, in one message. Never raises SIGPIPE. EAGAIN if the socket does
@@ -28,14 +30,14 @@ pub fn send_fd(socket: BorrowedFd, fd: BorrowedFd, payload: &[u8]) -> nix::Resul
     let space = usize::try_from(space).map_err(|_| Errno::EINVAL)?;
     let mut control = Control([0; 64]);
     let mut part = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
-    let message = message(&mut part, &mut control, space);
+    let message = message(&mut part, &mut control, space)?;
     // SAFETY: the control buffer is aligned and longer than the one header with its descriptor, so CMSG_FIRSTHDR is not
     // null and CMSG_DATA lies inside. The int is written unaligned.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         (*header).cmsg_level = libc::SOL_SOCKET;
         (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = usize::try_from(length).map_err(|_| Errno::EINVAL)?;
+        (*header).cmsg_len = length.try_into().map_err(|_| Errno::EINVAL)?;
         libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(fd.as_raw_fd());
     }
     loop {
@@ -66,7 +68,7 @@ pub fn recv_maybe_fd(socket: BorrowedFd, payload: &mut [u8]) -> nix::Result<(usi
     let mut control = Control([0; 64]);
     let room = control.0.len();
     let mut part = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
-    let mut message = message(&mut part, &mut control, room);
+    let mut message = message(&mut part, &mut control, room)?;
     let received = loop {
         // SAFETY: `message` points to live buffers of the lengths given.
         let got = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
@@ -84,7 +86,9 @@ pub fn recv_maybe_fd(socket: BorrowedFd, payload: &mut [u8]) -> nix::Result<(usi
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
                 let start = libc::CMSG_DATA(header);
-                let bytes = (*header).cmsg_len.saturating_sub(start.offset_from_unsigned(header.cast()));
+                #[allow(clippy::useless_conversion)] // as above
+                let length = usize::try_from((*header).cmsg_len).map_err(|_| Errno::EINVAL)?;
+                let bytes = length.saturating_sub(start.offset_from_unsigned(header.cast()));
                 for n in 0..bytes / size_of::<RawFd>() {
                     let fd = start.cast::<RawFd>().add(n).read_unaligned();
                     found = Some(OwnedFd::from_raw_fd(fd));
