@@ -19,8 +19,9 @@ fn pair() -> (OwnedFd, OwnedFd) {
 }
 
 fn start(script: &str, slave: Option<OwnedFd>) -> (i32, OwnedFd) {
-    let mut command = Command::new("setsid");
-    command.args(["sh", "-c", script]);
+    // Who starts the tests may ignore signals, and what a shell finds ignored it cannot trap.
+    let mut command = Command::new("env");
+    command.args(["--default-signal", "setsid", "sh", "-c", script]);
     if let Some(slave) = slave {
         command.stdin(slave.try_clone().unwrap()).stderr(slave.try_clone().unwrap()).stdout(slave);
     } else {
