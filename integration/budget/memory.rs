@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         case!(commands_need_little_memory).ours(OURS),
         case!(the_state_is_small).ours(OURS),
         released(case!(the_binary_is_small).ours(OURS)),
+        case!(what_makes_it_small_is_not_missed),
     ]
 }
 
@@ -72,4 +73,15 @@ fn the_state_is_small() {
 fn the_binary_is_small() {
     let path = find_program(&runtime()).expect("find the runtime");
     BINARY.holds("bytes of the binary", fs::metadata(path).expect("look at the binary").len(), 100_000);
+}
+
+/// Tables for walking the stack: an error must not ask for them, whatever the caller's environment says.
+fn what_makes_it_small_is_not_missed() {
+    let bundle = Bundle::new();
+    let mut state = bundle.command(["state", &bundle.id]);
+    let output = bundle.finish({
+        state.env("RUST_BACKTRACE", "full").env("RUST_LIB_BACKTRACE", "1");
+        state
+    });
+    assert!(output.status == 1 && output.error().contains("does not exist"), "{output:?}");
 }

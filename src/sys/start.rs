@@ -79,6 +79,12 @@ pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString
     }
     // SAFETY: SIG_IGN installs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    for name in ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"] {
+        // An error that a library makes would walk the stack, and the release build lacks the tables for that (`build.rs`):
+        // it would abort. What is printed is not the environment's to choose anyway.
+        // SAFETY: there is no other thread yet.
+        unsafe { std::env::remove_var(name) };
+    }
     let count = usize::try_from(count).unwrap_or(0);
     let arguments = ARGUMENTS.get_or_init(|| {
         // SAFETY: as the caller promises.
