@@ -19,6 +19,7 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
         let row = match store.state_of(&id) {
             Ok(Some(record)) => {
                 let owner = owners.entry(record.owner).or_insert_with(|| owner(record.owner)).clone();
+                // One whose status cannot be told is shown without: the others are to be seen all the same.
                 let state = status::look(|| store.open_start_of(&id), &record, fs::read_closed).ok();
                 Row { id, owner, state, record: Some(record) }
             }
