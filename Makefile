@@ -214,6 +214,7 @@ deny:
 
 # Tests in the virtual machine on the oldest and the newest kernel of Debian that there is; `test-vm` has the one in between.
 # Left out: sweeps, figures and CRIU, which take long there or are of one kernel.
+# It does not work yet: 6.1 has all of virtio as modules, of which the initrd takes one; the newest has not been tried.
 OTHER_KERNELS = 6.1 newest
 SLOW = --skip faults:: --skip checkpoint:: --skip budget:: --skip bundles:: --skip contract:: --skip converge::
 test-kernels: release
