@@ -1,6 +1,6 @@
 //! What is mounted in a restored container.
 
-use super::{COUNT, checkpoint, counting, restore_words, restored, started, words};
+use super::{COUNT, checkpoint, counting, restore_words, restored, saved, started};
 use crate::bundle::Bundle;
 use crate::case;
 use crate::case::Case;
@@ -64,7 +64,7 @@ pub fn exchanged_mount_points_open_nothing() {
         .sh(&format!("rm /one /two; ln -s /mnt-two /one; ln -s /mnt-one /two; {COUNT}"));
     let before = Snapshot::of(&bundle);
     let (container, _lines) = started(&bundle);
-    let output = bundle.call(words("checkpoint", &bundle, &["--leave-running"]));
+    let output = saved(&bundle, &["--leave-running"]);
     container.ok("delete", &["--force"]);
     if output.status != 0 {
         return;

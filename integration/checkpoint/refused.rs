@@ -1,6 +1,6 @@
 //! What fails, and in which words.
 
-use super::{COUNT, checkpoint, count, counting, restore_words, restored, started, words};
+use super::{COUNT, checkpoint, count, counting, restore_words, restored, saved, started};
 use crate::bundle::{Bundle, eventually};
 use crate::case;
 use crate::case::Case;
@@ -24,7 +24,7 @@ fn failures_quote_criu() {
     let flock = |how: i32| format!("exec 9>/dev/shm/lock; /inside call {} 9 {how}", libc::SYS_flock);
     let bundle = Bundle::new().sh(&format!("{} >/dev/null; {COUNT}", flock(libc::LOCK_EX)));
     let (container, _lines) = started(&bundle);
-    let output = bundle.call(words("checkpoint", &bundle, &[]));
+    let output = saved(&bundle, &[]);
     assert!(output.status == 1 && output.error().lines().count() == 1, "{output:?}");
     for text in ["Error (criu/", "--file-locks", "work/dump.log"] {
         assert!(output.stderr.contains(text), "{text} not in {output:?}");
@@ -43,7 +43,7 @@ fn what_cannot_be_saved_is_refused() {
     let bundle = counting();
     let container = bundle.create();
     let refused = |state: &str| {
-        let output = bundle.call(words("checkpoint", &bundle, &[]));
+        let output = saved(&bundle, &[]);
         let text = format!("annot be checkpointed in {state} state");
         assert!(output.status == 1 && output.error().contains(&text), "{output:?}");
     };
@@ -52,7 +52,7 @@ fn what_cannot_be_saved_is_refused() {
     eventually("stopped", || container.status() == "stopped");
     refused("stopped");
     container.ok("delete", &[]);
-    let output = bundle.call(words("checkpoint", &bundle, &[]));
+    let output = saved(&bundle, &[]);
     assert!(output.status == 1 && output.error().contains("container does not exist"), "{output:?}");
 }
 
