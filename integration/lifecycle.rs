@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         case!(state_tells_what_the_specification_asks_for),
         case!(state_has_the_annotations),
         case!(once_started_it_is_running_at_once),
+        case!(a_name_that_is_no_text_hides_nothing),
         case!(a_stopped_container_has_pid_0),
         case!(a_killed_created_container_is_stopped),
         case!(a_container_deleted_before_start_is_gone),
@@ -202,6 +203,20 @@ fn once_started_it_is_running_at_once() {
         let container = bundle.create();
         assert_eq!(container.start().status(), "running");
     }
+}
+
+/// A process gives itself a name of any bytes, and so does the kernel: it cuts that of a file after 15.
+fn a_name_that_is_no_text_hides_nothing() {
+    let bundle = Bundle::new().sh("printf '\\355\\225' > /proc/self/comm; sleep 1000; true");
+    let container = bundle.create();
+    container.start();
+    let name = format!("/proc/{}/comm", container.pid);
+    eventually("another name", || fs::read(&name).is_ok_and(|name| name == b"\xed\x95\n"));
+    assert_eq!(container.status(), "running");
+    container.ok("exec", &["true"]);
+    container.kill("KILL");
+    container.wait();
+    assert_eq!(container.status(), "stopped");
 }
 
 fn a_stopped_container_has_pid_0() {

@@ -47,28 +47,29 @@ pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
 /// Reads a small file of procfs, sysfs or cgroupfs, which hands out its text whole: a read that does not fill the buffer
 /// has reached its end.
 pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
-    read_text(&open(dir, path, libc::O_RDONLY, 0)?)
+    String::from_utf8(read_whole(&open(dir, path, libc::O_RDONLY, 0)?)?).map_err(|_| Errno::EILSEQ)
 }
 
-fn read_text(file: &OwnedFd) -> nix::Result<String> {
+fn read_whole(file: &OwnedFd) -> nix::Result<Vec<u8>> {
     const USUAL: usize = 2047;
-    String::from_utf8(read_file(file.as_fd(), USUAL, usize::MAX - 1)?).map_err(|_| Errno::EILSEQ)
+    read_file(file.as_fd(), USUAL, usize::MAX - 1)
 }
 
 /// How a small file is read by its path: [`glance`], or [`read_closed`] where a process of the container is to be cloned yet.
-pub type Read = fn(&CStr) -> nix::Result<String>;
+/// Its bytes: those of a process hold what the process calls itself.
+pub type Read = fn(&CStr) -> nix::Result<Vec<u8>>;
 
 /// [`read_small`] by a path alone.
-pub fn read_closed(path: &CStr) -> nix::Result<String> {
-    read_small(cwd(), path)
+pub fn read_closed(path: &CStr) -> nix::Result<Vec<u8>> {
+    read_whole(&open(cwd(), path, libc::O_RDONLY, 0)?)
 }
 
 /// The same, and [`leave`]s the file: for commands that ask a few things and end.
-pub fn glance(path: &CStr) -> nix::Result<String> {
+pub fn glance(path: &CStr) -> nix::Result<Vec<u8>> {
     let file = open(cwd(), path, libc::O_RDONLY, 0)?;
-    let text = read_text(&file);
+    let bytes = read_whole(&file);
     leave(file);
-    text
+    bytes
 }
 
 /// Reads a file of any length that the kernel hands out in pieces, such as the list of processes in cgroup.procs: there a
