@@ -47,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         case!(kill_of_a_stopped_container_says_so).except("crun", WORDS),
         case!(kill_of_an_unknown_signal_fails).except("crun", "takes any word for signal 0"),
         case!(list_prints_a_table_json_and_ids).except("crun", "its table has other columns"),
+        case!(list_and_state_tell_the_same).except("crun", "calls an init that waits running when it is frozen"),
         case!(errors_go_to_the_log_and_to_stderr).except("crun", "logs the level only with --debug"),
         case!(a_text_log_is_the_default),
         case!(another_file_can_be_the_config).except("runc", "has no such flag"),
@@ -370,6 +371,46 @@ fn list_prints_a_table_json_and_ids() {
     assert_eq!(&words[..4], [&bundle.id, &container.pid.to_string(), "created", &bundle.dir().display().to_string()]);
     let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("parse the list");
     assert_eq!((&list[0]["id"], &list[0]["status"], &list[0]["owner"]), (&json!(bundle.id), &json!("created"), &json!("root")));
+}
+
+fn list_and_state_tell_the_same() {
+    // Annotations and a name whose JSON has escapes, and one whose JSON has none.
+    let odd = sleeper().set("/annotations", json!({"a\"b": "c\\d\n"}));
+    for bundle in [sleeper(), sleeper().set("/annotations", json!({"a": "{b}"})), odd] {
+        let container = bundle.create();
+        let same = |status: &str| {
+            let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("parse the list");
+            let (mut listed, mut state) = (list[0].clone(), container.state());
+            listed["owner"].take();
+            state["owner"].take();
+            assert_eq!(listed, state, "{status}");
+            assert_eq!(state["status"], status);
+            let table = bundle.call(["list"]).stdout;
+            let row: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+            let pid = state["pid"].to_string();
+            let cells = [
+                &bundle.id,
+                &pid,
+                status,
+                &bundle.dir().display().to_string(),
+                state["created"].as_str().unwrap_or_default(),
+                "root",
+            ];
+            assert_eq!(row, cells, "{table}");
+        };
+        same("created");
+        container.ok("pause", &[]);
+        same("paused");
+        container.ok("resume", &[]);
+        container.start();
+        same("running");
+        container.ok("pause", &[]);
+        same("paused");
+        container.ok("resume", &[]);
+        container.kill("KILL");
+        container.wait();
+        same("stopped");
+    }
 }
 
 fn errors_go_to_the_log_and_to_stderr() {

@@ -12,6 +12,7 @@ mod glance;
 pub mod init;
 mod record;
 
+pub use glance::Seen;
 pub use record::Record;
 
 use crate::error::{Context, Error, Result};

@@ -86,16 +86,19 @@ impl Record {
 
     /// Whether init still runs, now.
     pub fn init_runs(&self, read: fs::Read) -> Result<bool> {
-        if self.pid <= 0 {
-            return Ok(false);
-        }
-        match start_time_by(read, self.pid)? {
-            // In another boot it may be a stranger.
-            Some((start, state)) if start == self.start_time && !matches!(state, 'Z' | 'X' | 'x') => {
-                Ok(self.boot_id == boot_id_by(read)?)
-            }
-            _ => Ok(false),
-        }
+        runs(read, self.pid, self.start_time, &self.boot_id)
+    }
+}
+
+/// Whether the process of that number is the one of that start time in that boot, and has not ended.
+pub(super) fn runs(read: fs::Read, pid: i32, start_time: u64, boot_id: &str) -> Result<bool> {
+    if pid <= 0 {
+        return Ok(false);
+    }
+    match start_time_by(read, pid)? {
+        // In another boot it may be a stranger.
+        Some((start, state)) if start == start_time && !matches!(state, 'Z' | 'X' | 'x') => Ok(boot_id == boot_id_by(read)?),
+        _ => Ok(false),
     }
 }
 

@@ -85,15 +85,71 @@ pub fn read_list(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
 /// There a read that does not fill the buffer has reached the end.
 pub fn read_file(fd: BorrowedFd<'_>, expected: usize, max: usize) -> nix::Result<Vec<u8>> {
     let mut bytes = vec![0; expected.min(max).saturating_add(1)];
+    let len = read_into(fd, &mut bytes, max)?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// The same into a buffer, which grows if need be and is not empty; the number of bytes.
+fn read_into(fd: BorrowedFd<'_>, bytes: &mut Vec<u8>, max: usize) -> nix::Result<usize> {
     let mut len = 0;
     loop {
         len += read_full_once(fd, bytes.get_mut(len..).unwrap_or_default())?;
         if len < bytes.len() || len > max {
-            bytes.truncate(len);
-            return Ok(bytes);
+            return Ok(len);
         }
         bytes.resize(bytes.len().saturating_mul(2).min(max.saturating_add(1)), 0);
     }
+}
+
+/// Opens and reads one small file after another, all in the same memory: for a look at many containers.
+pub struct Reader {
+    path: Vec<u8>,
+    bytes: Vec<u8>,
+    /// The directory above the last one that was named by its path.
+    parent: Option<(String, OwnedFd)>,
+}
+
+impl Reader {
+    /// One that has read nothing yet.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self { path: Vec::new(), bytes: vec![0; 2048], parent: None }
+    }
+
+    /// openat(2) of the path that the parts make together.
+    pub fn open(&mut self, dir: BorrowedFd<'_>, path: &[&str], flags: i32) -> nix::Result<OwnedFd> {
+        open_parts(&mut self.path, dir, path, flags)
+    }
+
+    /// What is in that file, closed again: to open the next is quicker then than to leave hundreds open. Up to `max` bytes and
+    /// one more, as [`read_file`].
+    pub fn read(&mut self, dir: BorrowedFd<'_>, path: &[&str], flags: i32, max: usize) -> nix::Result<&[u8]> {
+        let file = self.open(dir, path, flags)?;
+        let len = read_into(file.as_fd(), &mut self.bytes, max)?;
+        Ok(self.bytes.get(..len).unwrap_or_default())
+    }
+
+    /// The same of a file in a directory that is given by its whole path. What is above that is looked up once for all that
+    /// lie side by side.
+    pub fn read_in(&mut self, directory: &str, name: &str, max: usize) -> nix::Result<&[u8]> {
+        let (above, last) = directory.rsplit_once('/').ok_or(Errno::EINVAL)?;
+        if self.parent.as_ref().is_none_or(|(path, _)| path != above) {
+            let parent = self.open(cwd(), &[above, "/"], libc::O_PATH | libc::O_DIRECTORY)?;
+            self.parent = Some((above.into(), parent));
+        }
+        let parent = self.parent.as_ref().map_or(cwd(), |(_, parent)| parent.as_fd());
+        let file = open_parts(&mut self.path, parent, &[last, "/", name], libc::O_RDONLY)?;
+        let len = read_into(file.as_fd(), &mut self.bytes, max)?;
+        Ok(self.bytes.get(..len).unwrap_or_default())
+    }
+}
+
+fn open_parts(path: &mut Vec<u8>, dir: BorrowedFd<'_>, parts: &[&str], flags: i32) -> nix::Result<OwnedFd> {
+    path.clear();
+    parts.iter().for_each(|part| path.extend_from_slice(part.as_bytes()));
+    path.push(0);
+    open(dir, CStr::from_bytes_with_nul(path).map_err(|_| Errno::EINVAL)?, flags, 0)
 }
 
 fn read_full_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
