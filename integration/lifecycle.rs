@@ -6,6 +6,7 @@ use crate::case::Case;
 use crate::hostdelta::Snapshot;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 const WORDS: &str = "words its errors otherwise";
@@ -47,6 +48,7 @@ pub fn cases() -> Vec<Case> {
         case!(kill_of_a_stopped_container_says_so).except("crun", WORDS),
         case!(kill_of_an_unknown_signal_fails).except("crun", "takes any word for signal 0"),
         case!(list_prints_a_table_json_and_ids).except("crun", "its table has other columns"),
+        case!(a_stranger_at_the_fifo_is_no_init),
         case!(list_and_state_tell_the_same).except("crun", "calls an init that waits running when it is frozen"),
         case!(errors_go_to_the_log_and_to_stderr).except("crun", "logs the level only with --debug"),
         case!(a_text_log_is_the_default),
@@ -411,6 +413,23 @@ fn list_and_state_tell_the_same() {
         container.wait();
         same("stopped");
     }
+}
+
+fn a_stranger_at_the_fifo_is_no_init() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    let fifo = bundle.root().join(&bundle.id).join("exec.fifo");
+    let mut open = fs::OpenOptions::new();
+    open.read(true).custom_flags(nix::libc::O_NONBLOCK);
+    let listed = || bundle.call(["list", "--format", "json"]).stdout;
+    let stranger = open.open(&fifo).expect("open the FIFO");
+    assert!(listed().contains("\"created\""), "{}", listed());
+    container.kill("KILL");
+    container.wait();
+    assert!(listed().contains("\"stopped\""), "{}", listed());
+    assert_eq!(container.status(), "stopped");
+    drop(stranger);
+    assert!(listed().contains("\"stopped\""), "{}", listed());
 }
 
 fn errors_go_to_the_log_and_to_stderr() {

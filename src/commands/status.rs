@@ -6,7 +6,7 @@ use crate::store::{Entry, Record, Seen, Store};
 use crate::sys::fs::{self, Reader};
 use nix::errno::Errno;
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// `status` of the state document, with runc's `paused`.
@@ -59,10 +59,13 @@ pub fn look(entry: &Entry, record: &Record) -> Result<Status> {
 
 /// The same of one of many, for `list`.
 pub fn look_at(store: &Store, id: &str, seen: &Seen<'_>, reader: &mut Reader) -> Result<Status> {
-    if !seen.init_runs()? {
+    let start = of_fifo(store.open_start_of(id, reader))?;
+    // Locked by init alone: the lock goes when init ends, or executes the program.
+    let held =
+        start.as_ref().is_some_and(|start| fs::lock(start.as_fd(), libc::LOCK_SH | libc::LOCK_NB) == Err(Errno::EWOULDBLOCK));
+    if !held && !seen.init_runs()? {
         return Ok(Status::Stopped);
     }
-    let waits = of_fifo(store.open_start_of(id, reader))?.is_some();
     let frozen = match &seen.cgroup {
         Some(path) => {
             let events = reader.read_in(path, "cgroup.events", 4096);
@@ -71,7 +74,7 @@ pub fn look_at(store: &Store, id: &str, seen: &Seen<'_>, reader: &mut Reader) ->
         }
         None => false,
     };
-    Ok(of_what_is_known(frozen, waits))
+    Ok(of_what_is_known(frozen, start.is_some()))
 }
 
 /// The FIFO that init waits on, for writing; `None` when it has gone on.
