@@ -45,10 +45,15 @@ fn exit_codes() -> Vec<Case> {
 fn streams() -> Vec<Case> {
     vec![
         case("terminal", "-it: a terminal of the size of the caller's", |here| {
-            here.sh("terminal \"docker run --rm -it --network none box sh -c 'tty; sleep 0.5; stty size'\"").ok().prints("/dev/pts/0\n33 99\n")
+            here.sh("terminal \"docker run --rm -it --network none box sh -c 'tty; sleep 0.5; stty size'\"")
+                .ok()
+                .prints("/dev/pts/0\n33 99\n")
         }),
         case("resize", "the terminal follows when the caller's changes its size", |here| {
-            here.sh("terminal \"(sleep 1.5; stty rows 44 cols 55 </dev/tty) & docker run --rm -it --network none box sh -c 'trap \\\"stty size; exit\\\" WINCH; while :; do sleep 0.1; done'\"")
+            // Again and again, since nobody knows when the container is there; stty sets rows and columns one by one.
+            here.sh("export INSIDE='trap \"stty size | grep 44.55 && exit\" WINCH; while :; do sleep 0.1; done'
+                terminal '(while sleep 1; do stty rows 44 cols 54 </dev/tty; stty cols 55 </dev/tty; done) &
+                    docker run --rm -it --network none box sh -c \"$INSIDE\"'")
                 .ok()
                 .prints("44 55\n")
         })
@@ -215,8 +220,10 @@ fn upkeep() -> Vec<Case> {
     vec![
         case("restart", "docker restart, and the restart policy on-failure", |here| {
             here.sh("docker run -d --name $NAME --network none box sh -c 'echo up; sleep 1000'
+                up() { [ \"$(docker logs $NAME | grep -c up)\" = $1 ]; }
+                eventually up 1
                 docker restart -t 0 $NAME
-                eventually eval '[ $(docker logs $NAME | grep -c up) = 2 ]'
+                eventually up 2
                 docker rm -f $NAME
                 docker run -d --name $NAME --restart on-failure:2 --network none box sh -c 'echo again; exit 1'
                 eventually eval '[ $(docker logs $NAME | grep -c again) = 3 ]'
