@@ -197,6 +197,8 @@ impl Half {
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
+        record.pidfs =
+            crate::sys::pidfd::inode(launched.pidfd.as_fd()).step("fstatfs", || "look at the container's init".into())?;
         entry.prepare_state(&record)?;
         let filter = launched.plan().steps.iter().find_map(|s| if let Action::Seccomp(f) = &s.action { Some(f) } else { None });
         if let Some(filter) = filter {
