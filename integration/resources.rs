@@ -201,10 +201,10 @@ fn a_fork_bomb_is_ended_by_a_forced_delete() {
     let bundle = with(json!({"pids": {"limit": 300}})).sh("trap '' TERM; b() { b | b & }; b; while :; do b; done 2>/dev/null");
     let before = Snapshot::of(&bundle);
     let container = bundle.detach();
-    eventually("many processes", || processes(&bundle) > 250);
+    eventually("many processes", || processes(&bundle) > 100);
     let start = Instant::now();
     container.ok("delete", &["--force"]);
-    eprintln!("a fork bomb of 300 processes ended in {:?}", start.elapsed());
+    eprintln!("a fork bomb of up to 300 processes ended in {:?}", start.elapsed());
     before.assert_unchanged();
 }
 

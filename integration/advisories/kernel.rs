@@ -99,7 +99,8 @@ fn with_namespaces(user: bool, cgroup: bool) -> Bundle {
 
 /// With and without a cgroup namespace, made anew or a clone of the host's; as root, in a user namespace, without root.
 fn sec_11_cve_2023_25809_the_cgroup_mount_is_read_only() {
-    let script = "mkdir /sys/fs/cgroup/made; echo 1 >/sys/fs/cgroup/cgroup.freeze";
+    // What it does there when it can is done to the tests too.
+    let script = "mkdir /sys/fs/cgroup/made && rmdir /sys/fs/cgroup/made";
     let judge = |what: &str, report: &Value, tried: &Output| {
         let mount = mount_of(report, "/sys/fs/cgroup");
         let options = mount["options"].as_str().unwrap_or_default();

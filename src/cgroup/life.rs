@@ -179,7 +179,7 @@ impl Cgroup {
                 Err(Errno::EINTR) => continue,
                 other => other.step("pread", step)?,
             };
-            if std::str::from_utf8(&text[..n]).is_ok_and(|t| files::keyed(t, key) == Some(value)) {
+            if std::str::from_utf8(text.get(..n).unwrap_or_default()).is_ok_and(|t| files::keyed(t, key) == Some(value)) {
                 return Ok(true);
             }
             let left = end.saturating_duration_since(Instant::now());

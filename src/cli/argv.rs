@@ -41,7 +41,7 @@ pub fn split(argv: &[OsString]) -> Result<Words> {
         at += 1;
         if !is_flag(word) {
             words.verb = Some(word.clone());
-            words.rest = argv[at..].to_vec();
+            words.rest = argv.get(at..).unwrap_or_default().to_vec();
             break;
         }
         match word.as_bytes() {
@@ -76,13 +76,13 @@ pub fn parse(verb: &Verb, rest: &[OsString]) -> Result<Matches> {
     while let Some(word) = rest.get(at) {
         at += 1;
         if word == "--" {
-            operands.extend_from_slice(&rest[at..]);
+            operands.extend_from_slice(rest.get(at..).unwrap_or_default());
             break;
         }
         if !is_flag(word) {
             operands.push(word.clone());
             if matches!(verb.operands, Operands::IdAndRest(_)) {
-                operands.extend_from_slice(&rest[at..]);
+                operands.extend_from_slice(rest.get(at..).unwrap_or_default());
                 break;
             }
             continue;
@@ -159,7 +159,7 @@ impl Matches {
 
 /// A lone `-` is an operand or an argument (stdin).
 fn is_flag(word: &OsStr) -> bool {
-    word.len() > 1 && word.as_bytes()[0] == b'-'
+    matches!(word.as_bytes(), [b'-', _, ..])
 }
 
 /// The flag that a word names, with the part after `=`. Long names take one dash or two, short ones one.
@@ -169,10 +169,9 @@ where
 {
     let bytes = word.as_bytes();
     let body = bytes.strip_prefix(b"--").or_else(|| bytes.strip_prefix(b"-"))?;
-    let (name, value) = match body.iter().position(|&b| b == b'=') {
-        Some(n) => (&body[..n], Some(OsString::from_vec(body[n + 1..].to_vec()))),
-        None => (body, None),
-    };
+    let mut parts = body.splitn(2, |&b| b == b'=');
+    let name = parts.next().unwrap_or_default();
+    let value = parts.next().map(|value| OsString::from_vec(value.to_vec()));
     let name = std::str::from_utf8(name).ok()?;
     let long = flags().find(|f| f.long == name);
     let two_dashes = bytes.starts_with(b"--");

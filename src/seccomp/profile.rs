@@ -137,6 +137,6 @@ fn read_rule(rule: &crate::config::SyscallRule) -> Result<Rule> {
         tests.push(words::test(arg).map_err(|e| e.under(&format!("/args/{i}")))?);
     }
     tests.sort_by_key(|test| test.arg);
-    let any = tests.windows(2).any(|pair| pair[0].arg == pair[1].arg);
+    let any = !tests.is_sorted_by(|a, b| a.arg < b.arg);
     Ok(Rule { verdict, tests, any })
 }

@@ -128,8 +128,8 @@ pub fn verifier_log(insns: &[u64], name: Name) -> String {
     let mut log = vec![0u8; 1 << 16];
     // Only the text counts: the program was refused before, and is closed at once if it is not refused now.
     drop(load_with(insns, name, &mut log));
-    let end = log.iter().position(|&b| b == 0).unwrap_or(log.len());
-    String::from_utf8_lossy(&log[..end]).into_owned()
+    let text = log.split(|&b| b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
 }
 
 /// `log` empty asks for none.
@@ -205,7 +205,7 @@ pub fn attached(cgroup: impl AsFd) -> nix::Result<Vec<(Program, Name)>> {
     unsafe { bpf(PROG_QUERY, &mut attr) }?;
     let count = usize::try_from(attr.prog_cnt).map_or(MOST_PROGRAMS, |n| n.min(MOST_PROGRAMS));
     let mut found = Vec::with_capacity(count);
-    for &prog_id in &ids[..count] {
+    for &prog_id in ids.iter().take(count) {
         // SAFETY: the attribute holds no pointers.
         let fd = match unsafe { bpf(PROG_GET_FD_BY_ID, &mut IdAttr { prog_id, ..IdAttr::default() }) } {
             Ok(fd) => fd,

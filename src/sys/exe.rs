@@ -52,15 +52,15 @@ impl Link {
         let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
         let mut text = [0; 2048];
         let len = File::open("/proc/self/stat").and_then(|mut f| f.read(&mut text)).map_err(errno)?;
-        Self::parse(&text[..len]).ok_or(Errno::EIO)
+        Self::parse(text.get(..len).unwrap_or_default()).ok_or(Errno::EIO)
     }
 
     /// proc_pid_stat(5). The name, the second field, may hold spaces and parentheses.
     fn parse(text: &[u8]) -> Option<Self> {
         let name_end = text.iter().rposition(|&b| b == b')')?;
         let mut fields = [0; 52];
-        let words = std::str::from_utf8(&text[name_end + 1..]).ok()?.split_ascii_whitespace();
-        for (field, word) in fields[3..].iter_mut().zip(words) {
+        let words = std::str::from_utf8(text.get(name_end + 1..)?).ok()?.split_ascii_whitespace();
+        for (field, word) in fields.iter_mut().skip(3).zip(words) {
             // Those that are not numbers from 0 on are not wanted here.
             *field = word.parse().unwrap_or(0);
         }

@@ -16,7 +16,7 @@ pub(super) fn hugepages(list: &mut List, limits: &[HugepageLimit]) -> Result<()>
         let digits = size.trim_end_matches(|c: char| !c.is_ascii_digit());
         let known = !digits.is_empty()
             && digits.bytes().all(|b| b.is_ascii_digit())
-            && matches!(&size[digits.len()..], "KB" | "MB" | "GB");
+            && matches!(size.strip_prefix(digits), Some("KB" | "MB" | "GB"));
         if !known {
             let cause = format!("{size:?} is not a size as the kernel writes it, for example 64KB, 2MB or 1GB");
             return Err(refuse("read the page size", cause, format!("hugepageLimits/{i}/pageSize")));

@@ -42,7 +42,7 @@ pub(super) fn mapping(field: &str, map: &[LinuxIdMapping]) -> Result<()> {
                 ));
             }
         }
-        for (k, o) in map[..n].iter().enumerate() {
+        for (k, o) in map.iter().take(n).enumerate() {
             let overlap = |a: u32, b: u32| a < b.saturating_add(o.size()) && b < a.saturating_add(m.size());
             for (side, overlaps) in
                 [("container", overlap(m.container_id(), o.container_id())), ("host", overlap(m.host_id(), o.host_id()))]

@@ -16,7 +16,7 @@ impl<'a> Namespaces<'a> {
             if !TYPES.contains(&namespace.kind.as_str()) {
                 return Err(broken(field + "/type", "unknown namespace type", format!("{:?}", namespace.kind)));
             }
-            if list[..n].iter().any(|other| other.kind == namespace.kind) {
+            if list.iter().take(n).any(|other| other.kind == namespace.kind) {
                 return Err(broken(field + "/type", "duplicate namespace", format!("{:?}", namespace.kind)));
             }
             if !namespace.path.is_empty() {

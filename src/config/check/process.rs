@@ -84,7 +84,7 @@ fn rlimits(p: &Process) -> Result<()> {
     for (n, limit) in p.rlimits.iter().enumerate() {
         let field = format!("/rlimits/{n}");
         values::rlimit(&limit.kind).map_err(|e| e.at(format!("{field}/type")))?;
-        if p.rlimits[..n].iter().any(|other| other.kind == limit.kind) {
+        if p.rlimits.iter().take(n).any(|other| other.kind == limit.kind) {
             return Err(broken(field + "/type", "duplicate resource limit", format!("{:?}", limit.kind)));
         }
         if limit.soft > limit.hard {

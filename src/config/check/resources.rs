@@ -47,7 +47,7 @@ pub fn resources(r: &Resources) -> Result<()> {
 /// A number and a unit, as the kernel names `hugetlb.2MB.max`: whatever else stood here would reach other files (runc#4103).
 fn page_size(text: &str) -> bool {
     let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
-    let digits = &text[..text.len() - unit.len()];
+    let digits = text.strip_suffix(unit).unwrap_or_default();
     !digits.is_empty() && !digits.starts_with('0') && matches!(unit, "KB" | "MB" | "GB" | "TB")
 }
 

@@ -62,7 +62,7 @@ fn confined(path: &str, namespaces: &Namespaces) -> Result<()> {
 /// Anything else: empty components, `.` and `..`, characters that no sysctl has.
 pub fn sysctl_path(key: &str) -> Result<String> {
     let bad = |cause: String| Error::new("invalid sysctl", cause);
-    let slashes = key.find(['.', '/']).is_some_and(|at| key[at..].starts_with('/'));
+    let slashes = key.chars().find(|c| matches!(c, '.' | '/')) == Some('/');
     let swap = |c| match c {
         '.' => '/',
         '/' => '.',
@@ -71,7 +71,7 @@ pub fn sysctl_path(key: &str) -> Result<String> {
     let path: String = if slashes { key.to_owned() } else { key.chars().map(swap).collect() };
     let parts: Vec<&str> = path.split('/').collect();
     for (n, part) in parts.iter().enumerate() {
-        let interface = n == 3 && parts[0] == "net" && matches!(parts[2], "conf" | "neigh");
+        let interface = n == 3 && matches!(parts.as_slice(), ["net", _, "conf" | "neigh", ..]);
         if matches!(*part, "" | "." | "..") {
             return Err(bad(format!("{key:?} has an empty component or one of dots")));
         }
