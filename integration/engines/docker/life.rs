@@ -45,7 +45,9 @@ fn exit_codes() -> Vec<Case> {
 fn streams() -> Vec<Case> {
     vec![
         case("terminal", "-it: a terminal of the size of the caller's", |here| {
-            here.sh("terminal \"docker run --rm -it --network none box sh -c 'tty; sleep 0.5; stty size'\"").ok().prints("/dev/pts/0\n33 99\n")
+            here.sh("terminal \"docker run --rm -it --network none box sh -c 'tty; sleep 0.5; stty size'\"")
+                .ok()
+                .prints("/dev/pts/0\n33 99\n")
         }),
         case("resize", "the terminal follows when the caller's changes its size", |here| {
             // Again and again, since nobody knows when the container is there; stty sets rows and columns one by one.
