@@ -94,8 +94,8 @@ fn broken() -> Vec<[String; 3]> {
 }
 
 fn judge(bundle: &Bundle, command: &[&str], [name, pointer, words]: &[String; 3]) -> Option<String> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/bad");
-    fs::copy(directory.join(format!("{name}.json")), bundle.dir().join("config.json")).expect("copy a configuration");
+    fs::copy(crate::stage::data("bad").join(format!("{name}.json")), bundle.dir().join("config.json"))
+        .expect("copy a configuration");
     match try_refusal(bundle, command) {
         Err(wrong) => Some(format!("{name}: {wrong}")),
         Ok(refusal) if refusal.field() != pointer || !refusal.line.contains(words) => Some(format!("{name}: {refusal:?}")),

@@ -46,6 +46,17 @@ impl Case {
         self
     }
 
+    /// Runs where Linux is that new, for `what` is needed.
+    pub fn since(mut self, major: u32, minor: u32, what: &str) -> Case {
+        let here = nix::sys::utsname::uname().expect("ask for the kernel's name");
+        let release = here.release().to_string_lossy();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse().ok());
+        if (numbers.next(), numbers.next()) < (Some(major), Some(minor)) {
+            self.ignored = Some(format!("needs Linux {major}.{minor}: {what}"));
+        }
+        self
+    }
+
     /// Runs in the virtual machine that systemd has booted, and that one runs no others.
     pub fn systemd(mut self) -> Case {
         self.systemd = true;

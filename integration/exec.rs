@@ -363,7 +363,7 @@ fn process_objects_of_engines_run() {
     let bundle = sleeper();
     let container = bundle.detach();
     let mut seen = 0;
-    for entry in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/exec")).expect("list the captured files") {
+    for entry in fs::read_dir(crate::stage::data("exec")).expect("list the captured files") {
         let path = entry.expect("an entry").path();
         let mut process: Value = serde_json::from_slice(&fs::read(&path).expect("read a file")).expect("parse a file");
         process["args"] = json!(["sh", "-c", "echo in; exit 5"]);

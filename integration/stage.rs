@@ -38,6 +38,15 @@ pub fn vm() -> bool {
     std::env::var_os("ONGGI_VM").is_some()
 }
 
+/// A part of `tests/data`: of the source tree, or what `vm/run` has put beside this program.
+pub fn data(part: &str) -> PathBuf {
+    let data = match vm() {
+        true => std::env::current_exe().expect("find this program").with_file_name("data"),
+        false => Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"),
+    };
+    data.join(part)
+}
+
 /// Whether systemd has booted this machine. It is made for the tests: they run on it as it is, since systemd knows
 /// processes by the ids of the first PID namespace alone.
 pub fn systemd() -> bool {

@@ -128,11 +128,12 @@ fn f_21_short_execs_have_the_right_status_and_leave_nothing() {
 }
 
 fn f_09_a_hundred_containers_at_once_leave_nothing() {
+    let bundle = Bundle::new().args(["sleep", "100000"]);
+    bundle.write();
+    // One for all rounds: what each leaves adds up.
+    let (before, account) = (Snapshot::of(&bundle), Account::take(&bundle));
+    let id = |n: u32| format!("{}-{n}", bundle.id);
     for round in 0..times(20, 1) {
-        let bundle = Bundle::new().args(["sleep", "100000"]);
-        bundle.write();
-        let (before, account) = (Snapshot::of(&bundle), Account::take(&bundle));
-        let id = |n: u32| format!("{}-{n}", bundle.id);
         let begin = Instant::now();
         for words in [vec!["create"], vec!["start"], vec!["exec", "true"], vec!["kill", "KILL"], vec!["delete", "--force"]] {
             let start = |n: u32| {
@@ -220,7 +221,7 @@ fn the_account_sees_what_is_left() {
     let left = account.delta();
     drop(kept);
     assert!(left.iter().any(|line| line.starts_with("descriptors")), "{left:?}");
-    // More than what the slabs of a processor hide, by a thread that is in each for a moment.
+    // By a thread that is in each for a moment.
     let kept = std::thread::spawn(|| {
         let make = |_| {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("make a network namespace");

@@ -316,7 +316,8 @@ pub fn at_once(bundle: &Bundle, commands: &[Vec<&str>]) -> Vec<(i32, String)> {
     };
     let children: Vec<_> = commands.iter().enumerate().map(start).collect();
     let end = |(mut child, path): (Child, PathBuf)| {
-        let limit = std::time::Duration::from_secs(20);
+        // Less than the ten seconds that a command waits for what does not come.
+        let limit = std::time::Duration::from_secs(8);
         let status = crate::bundle::within(&mut child, limit).expect("a command hangs");
         (status, fs::read_to_string(path).expect("read a stream"))
     };

@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 const IDMAP: &str = "since 1.2";
+/// What `source` is in.
+const TMPFS: &str = "an idmapped tmpfs";
 const OF_CRUN: &str = "crun's own syntax";
 
 pub fn cases() -> Vec<Case> {
@@ -31,11 +33,17 @@ pub fn cases() -> Vec<Case> {
         case!(a_new_user_namespace_joins_the_host_s_others),
         case!(a_time_namespace_is_joined).except("runc", "since 1.2").except("crun", "since 1.9"),
         case!(negative_time_offsets_are_as_asked).except("runc", "since 1.2").except("crun", "since 1.9"),
-        case!(a_mount_has_maps_of_its_own).except("runc", IDMAP),
-        case!(idmap_takes_the_container_s_maps).except("runc", IDMAP),
-        case!(idmap_takes_the_maps_of_a_joined_namespace).except("runc", IDMAP).except("crun", "wants maps in the file"),
-        case!(idmap_is_for_one_mount_and_ridmap_for_all_below).except("runc", IDMAP).except("crun", "has no ridmap"),
-        case!(idmap_takes_a_list_of_ranges).except("runc", OF_CRUN),
+        case!(a_mount_has_maps_of_its_own).since(6, 3, TMPFS).except("runc", IDMAP),
+        case!(idmap_takes_the_container_s_maps).since(6, 3, TMPFS).except("runc", IDMAP),
+        case!(idmap_takes_the_maps_of_a_joined_namespace)
+            .since(6, 3, TMPFS)
+            .except("runc", IDMAP)
+            .except("crun", "wants maps in the file"),
+        case!(idmap_is_for_one_mount_and_ridmap_for_all_below)
+            .since(6, 3, TMPFS)
+            .except("runc", IDMAP)
+            .except("crun", "has no ridmap"),
+        case!(idmap_takes_a_list_of_ranges).since(6, 3, TMPFS).except("runc", OF_CRUN),
         case!(an_idmapped_ext4_shows_the_mapped_owner).except("runc", IDMAP).vm("ext4"),
         case!(network_devices_are_moved_and_renamed_with_their_addresses).ours("runc since 1.4, crun since 1.23"),
         case!(a_missing_network_device_is_named).ours("runc since 1.4, crun since 1.23"),

@@ -3,6 +3,11 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation)]
 #![no_main]
 
+#[cfg(own_start)]
+#[allow(unsafe_code)] // the C library's start-up
+#[path = "sys/glibc.rs"]
+mod glibc;
+
 use onggi::cli::Line;
 use onggi::error::Error;
 use onggi::{commands, log, seal, store, sys};

@@ -13,7 +13,6 @@ pub use stand_in::record_hook;
 use crate::bundle::{Output, eventually};
 use crate::case::Case;
 use crate::hostdelta::Snapshot;
-use crate::stage::vm;
 use stand_in::Prepared;
 use std::fs;
 
@@ -145,12 +144,9 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn every_captured_bundle_is_in_the_table() {
-    if vm() {
-        // The source tree is not there; the table was checked where it was built.
-        return;
-    }
-    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bundles");
-    let files = fs::read_dir(dir).expect("list the bundles").map(|entry| entry.expect("list the bundles").file_name());
+    let files = fs::read_dir(crate::stage::data("bundles"))
+        .expect("list the bundles")
+        .map(|entry| entry.expect("list the bundles").file_name());
     let mut files: Vec<String> = files.map(|name| name.to_string_lossy().trim_end_matches(".json").to_owned()).collect();
     files.sort();
     assert_eq!(files, table::all().iter().map(|captured| captured.name).collect::<Vec<_>>());

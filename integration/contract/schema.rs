@@ -6,9 +6,6 @@ use crate::case;
 use crate::case::Case;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
-
-const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/schema");
 
 pub fn cases() -> Vec<Case> {
     vec![
@@ -22,7 +19,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn read(name: &str) -> Value {
-    serde_json::from_slice(&fs::read(Path::new(SCHEMAS).join(name)).expect("read a schema")).expect("parse a schema")
+    serde_json::from_slice(&fs::read(crate::stage::data("schema").join(name)).expect("read a schema")).expect("parse a schema")
 }
 
 /// A schema with those that it refers to under one made-up address.

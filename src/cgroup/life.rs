@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a removal waits at most for one sign of change.
+/// How long one sign of change is waited for at most.
 const TICK: Duration = Duration::from_millis(50);
 
 impl Cgroup {
@@ -157,7 +157,8 @@ impl Cgroup {
         files::read(&self.dir, "cgroup.events").is_ok()
     }
 
-    /// Waits until `key` of `cgroup.events` is `value`, or the cgroup is gone. The kernel wakes us at each change.
+    /// Waits until `key` of `cgroup.events` is `value`, or the cgroup is gone. The kernel wakes us at each change, but not
+    /// when the file is removed: that is looked for.
     fn wait_event(&self, key: &str, value: u64, limit: Duration) -> Result<bool> {
         let step = || self.file("watch", "cgroup.events");
         let end = Instant::now() + limit;
@@ -180,7 +181,7 @@ impl Cgroup {
             if left.is_zero() {
                 return Ok(false);
             }
-            wait_change(&file, left).step("poll", step)?;
+            wait_change(&file, left.min(TICK)).step("poll", step)?;
         }
     }
 

@@ -155,6 +155,12 @@ impl Half {
             make_cgroup(entry, setup, &mut self.cgroup)?;
             log::debug(|| format!("made the cgroup {}", setup.directory().display()));
         }
+        // Hooks of the container run before the child says a word; else what the kernel takes to verify and compile the
+        // device program is time in which the child can mount.
+        let hooks = bundle.spec.hooks.is_some();
+        if hooks {
+            restrict_devices(&plan, self.cgroup.as_ref())?;
+        }
         let notify = match &address {
             Some(address) => {
                 let directory = entry.make_notify()?;
@@ -179,6 +185,9 @@ impl Half {
             record.cgroup = unit.cgroup.get().map(|cgroup| cgroup.path().to_owned());
         }
         let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
+        if !hooks {
+            restrict_devices(launched.plan(), self.cgroup.as_ref())?;
+        }
         record.pid = launched.pid;
         // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
         crate::rdt::add(&record.rdt, launched.pid)?;
@@ -247,7 +256,7 @@ impl Half {
     }
 }
 
-/// Names the cgroup, makes it, and sets its limits. `made` has it as soon as it is there.
+/// Names the cgroup, makes it, and sets its limits but for devices. `made` has it as soon as it is there.
 pub(super) fn make_cgroup(entry: &Entry, setup: &Setup, made: &mut Option<Cgroup>) -> Result<()> {
     entry.name_cgroup(&setup.directory())?;
     let cgroup = made.insert(Cgroup::create(&setup.hierarchy, &setup.path, &setup.writes)?);
@@ -255,10 +264,16 @@ pub(super) fn make_cgroup(entry: &Entry, setup: &Setup, made: &mut Option<Cgroup
     if let Some(owner) = setup.owner {
         cgroup.delegate(owner)?;
     }
-    if setup.devices.is_some() {
-        cgroup.attach_devices(setup.devices.as_deref())?;
-    }
     Ok(())
+}
+
+/// Puts the device program in force in a cgroup that [`make_cgroup`] has made.
+pub(super) fn restrict_devices(plan: &Plan, cgroup: Option<&Cgroup>) -> Result<()> {
+    let program = plan.cgroup.as_ref().and_then(|setup| setup.devices.as_deref());
+    match (program, cgroup) {
+        (Some(program), Some(cgroup)) => cgroup.attach_devices(Some(program)),
+        _ => Ok(()),
+    }
 }
 
 /// Runs the poststop hooks; their failures are warnings (runtime.md, Lifecycle, step 13).

@@ -115,6 +115,7 @@ impl Half {
             self.unit = Some(Making::begin(entry, unit)?);
         } else if let Some(setup) = &plan.cgroup {
             create::make_cgroup(entry, setup, &mut self.cgroup)?;
+            create::restrict_devices(&plan, self.cgroup.as_ref())?;
         }
         entry.write_config(&bundle.raw)?;
         let mut record = create::record(bundle, &asked.id, &host, &plan)?;

@@ -3,7 +3,7 @@
 use super::create::{self, How, Made};
 use super::delete;
 use crate::cli::{Global, RunArgs};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::log;
 use crate::notify::Proxy;
 use crate::sandbox::supervise::{self, Aside, Terminal};
@@ -32,12 +32,13 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
         return Ok(0);
     };
 
-    made.entry.unlock()?;
+    // From here on the container goes whatever fails.
+    let unlocked = made.entry.unlock();
+    let locked = unlocked.is_err();
     let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
     let terminal =
         made.master.take().map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
-    let pidfd = made.launched.pidfd.try_clone().step("fcntl", || "keep the container's init".into())?;
     // The unit's main process is this one: its end is the container's, with the status, and nothing left.
     let mut ready = || {
         if let Some(Err(e)) = notify.as_ref().map(|notify| notify.hand_on(std::process::id())) {
@@ -45,19 +46,17 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
         }
     };
     let aside = notify.as_ref().and_then(Proxy::said).map(|fd| Aside { fd, act: &mut ready });
-    let ended = supervise::supervise_beside(made.launched.pid, pidfd, &signals, terminal, reaper, aside);
+    let init = made.launched.pid;
+    let ended = unlocked.and_then(|()| supervise::supervise_beside(init, made.launched.pidfd, &signals, terminal, reaper, aside));
     if args.keep {
         return ended;
     }
-    // The container goes whatever became of the waiting.
-    let removed = match Store::open(global.root.as_deref())? {
-        Some(store) => match store.entry(&args.create.id) {
-            Ok(entry) => delete::remove(entry, true),
-            // Somebody else was quicker.
-            Err(_) => Ok(()),
-        },
-        None => Ok(()),
+    let entry = match Store::open(global.root.as_deref())? {
+        _ if locked => Some(made.entry),
+        // If it is gone, somebody else was quicker.
+        store => store.and_then(|store| store.entry(&args.create.id).ok()),
     };
+    let removed = entry.map_or(Ok(()), |entry| delete::remove(entry, true));
     let status = ended?;
     removed.map(|()| status)
 }

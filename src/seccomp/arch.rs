@@ -1,6 +1,6 @@
 //! The architectures of a profile: name, audit token, word size, column in the table of numbers.
 
-use super::index::row;
+use super::index::{row, rows};
 use super::syscalls::{COLUMNS, N, SYSCALLS};
 
 /// An architecture of system calls, a name of `linux.seccomp.architectures`.
@@ -123,6 +123,12 @@ impl Arch {
             3 if number >= 0xf000 => Some(0xf_0000 | (number & 0xfff)),
             _ => Some(number),
         }
+    }
+
+    /// The rows of [`SYSCALLS`] that this architecture has, with their numbers, which rise.
+    pub(super) fn rows(self) -> impl Iterator<Item = (u32, usize)> {
+        // What `number` adds to one it adds to all that are larger, too.
+        rows(self.column).filter_map(move |row| Some((self.number(row)?, row)))
     }
 
     /// The number of the call `name`, if this architecture has it.

@@ -1,7 +1,8 @@
 //! A profile, checked and with its names looked up: the middle form between config.json and verdicts. Knows no numbers yet.
 
 use super::arch::Arch;
-use super::index::row;
+use super::index::{ROWS, row};
+use super::syscalls::SYSCALLS;
 use super::words::{self, Test};
 use crate::config::Seccomp;
 use crate::error::{Error, Result};
@@ -16,7 +17,11 @@ pub(super) struct Profile {
     /// In the order of `syscalls`.
     pub rules: Vec<Rule>,
     /// Every known name, in order, with the index of its rule.
-    pub calls: Vec<Call>,
+    calls: Vec<Call>,
+    /// The first of `calls` for each row.
+    first: Vec<Option<u32>>,
+    /// Those of `calls` that lie behind `socketcall` or `ipc` on some architectures, in order.
+    behind: Vec<u32>,
     /// Unknown names.
     pub unknown: Vec<String>,
 }
@@ -39,6 +44,10 @@ pub(super) struct Call {
     pub row: usize,
     /// Index into `rules`.
     pub rule: usize,
+    /// Which of the profile's names it is.
+    pub place: u32,
+    /// The next one with this row.
+    next: Option<u32>,
 }
 
 impl Profile {
@@ -53,18 +62,52 @@ impl Profile {
             archs: archs(seccomp, native)?,
             rules: Vec::with_capacity(seccomp.syscalls.len()),
             calls: Vec::with_capacity(seccomp.syscalls.iter().map(|rule| rule.names.len()).sum()),
+            first: vec![None; ROWS],
+            behind: Vec::new(),
             unknown: Vec::new(),
         };
         for (index, rule) in seccomp.syscalls.iter().enumerate() {
             profile.rules.push(read_rule(rule).map_err(|e| e.under(&format!("/syscalls/{index}")))?);
             for name in &rule.names {
                 match row(name) {
-                    Some(row) => profile.calls.push(Call { row, rule: index }),
+                    Some(row) => profile.calls.push(Call { row, rule: index, place: 0, next: None }),
                     None => profile.unknown.push(name.clone()),
                 }
             }
         }
+        profile.link();
         Ok(profile)
+    }
+
+    /// Links the calls of each row, from the last on.
+    fn link(&mut self) {
+        // A profile is far smaller than 4 GiB.
+        let count = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
+        for (place, call) in (0..count).zip(&mut self.calls).rev() {
+            call.place = place;
+            if let Some(first) = self.first.get_mut(call.row) {
+                call.next = first.replace(place);
+            }
+            if SYSCALLS.get(call.row).is_some_and(|row| row.1 != 0) {
+                self.behind.push(place);
+            }
+        }
+        self.behind.reverse();
+    }
+
+    /// The calls of a row, in order.
+    pub fn calls_of(&self, row: usize) -> impl Iterator<Item = &Call> {
+        let first = self.first.get(row).copied().flatten();
+        std::iter::successors(self.call(first), |call| self.call(call.next))
+    }
+
+    /// The calls that lie behind a multiplexer on some architectures, in order.
+    pub fn calls_behind(&self) -> impl Iterator<Item = &Call> {
+        self.behind.iter().filter_map(|place| self.call(Some(*place)))
+    }
+
+    fn call(&self, place: Option<u32>) -> Option<&Call> {
+        self.calls.get(usize::try_from(place?).ok()?)
     }
 }
 

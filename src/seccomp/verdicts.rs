@@ -1,7 +1,8 @@
 //! What each number of an architecture leads to: rules gathered by number, then merged into ranges.
 
 use super::arch::{Arch, X32_BIT};
-use super::profile::Profile;
+use super::index::ROWS;
+use super::profile::{Call, Profile};
 use super::syscalls::{IPC, SYSCALLS};
 use super::words::{self, Compare, Test};
 use crate::error::{Error, Result};
@@ -43,9 +44,10 @@ pub(super) type Range = (u32, Verdict);
 /// A rule that bears on a number.
 #[derive(Clone, Copy)]
 struct Claim {
-    number: u32,
-    /// Place in the profile, an index into `calls`: earlier ones win.
-    call: usize,
+    /// Place in the profile: earlier ones win.
+    place: u32,
+    /// An index into the profile's rules.
+    rule: usize,
     /// Of a rule whose tests suffice one by one, the test.
     only: Option<usize>,
     /// The number is a multiplexer's, and this the call behind it, found in argument 0.
@@ -56,21 +58,18 @@ struct Claim {
 pub(super) fn ranges(profile: &Profile, token: u32, chains: &mut Chains) -> Result<Vec<Range>> {
     let mut edges = vec![0, X32_BIT, 0x8000_0000, 0xc000_0000, u32::MAX];
     let mut newest = [None, None];
-    let mut points = Vec::with_capacity(profile.calls.len() + 32);
+    let mut points = Vec::with_capacity(2 * ROWS);
     let members = || profile.archs.iter().filter(|arch| arch.token() == token);
     for arch in members() {
-        let (claims, last) = claims(profile, *arch);
+        let first = points.len();
+        let last = verdicts(profile, *arch, chains, &mut points)?;
         if last > 0 && stubbed(profile.default) {
             edges.push(last + 1);
             newest[usize::from(arch.x32())] = Some(last);
         }
-        let claims = by_number(&claims);
-        for group in claims.chunk_by(|a, b| a.number == b.number) {
-            points.push((group[0].number, decide(profile, *arch, group, chains)?));
-        }
         if arch.s390() && stubbed(profile.default) {
             points.retain(|(number, _)| *number != 0);
-            points.insert(0, (0, Verdict::Return(words::NO_SUCH_CALL)));
+            points.insert(first, (0, Verdict::Return(words::NO_SUCH_CALL)));
         }
     }
     // x32 numbers are above all others, but the sections may have come in either order.
@@ -124,57 +123,68 @@ fn overlay(edges: &[u32], rest: impl Fn(u32) -> Verdict, points: &[(u32, Verdict
     ranges
 }
 
-/// Every claim on a number of `arch`, and the largest number that the profile names, 0 for none.
+/// The verdict on each number of `arch` that a rule is about, by rising number; and the largest number that the profile names,
+/// 0 for none.
 ///
 /// The direct number of a call that also lies behind a multiplexer counts as named. It does not in runc, whose resolver gives
 /// a stand-in below zero for it, so that a profile which names nothing newer has such a call allowed and yet answered ENOSYS.
-fn claims(profile: &Profile, arch: Arch) -> (Vec<Claim>, u32) {
-    let mut claims = Vec::with_capacity(profile.calls.len() + 32);
+fn verdicts(profile: &Profile, arch: Arch, chains: &mut Chains, points: &mut Vec<(u32, Verdict)>) -> Result<u32> {
+    let multiplexers = [arch.number_of("socketcall"), arch.number_of("ipc")];
     let mut last = 0;
-    let socketcall = arch.number_of("socketcall");
-    let ipc = arch.number_of("ipc");
-    for (place, call) in profile.calls.iter().enumerate() {
-        let direct = arch.number(call.row);
-        last = last.max(direct.unwrap_or(0));
-        let rule = &profile.rules[call.rule];
-        if rule.verdict == profile.default {
-            continue;
-        }
-        let behind = match SYSCALLS[call.row].1 {
-            0 => None,
-            code if code & IPC != 0 => ipc.map(|number| (number, Some(code & !IPC))),
-            code => socketcall.map(|number| (number, Some(code))),
-        };
-        for (number, behind) in [direct.map(|number| (number, None)), behind].into_iter().flatten() {
-            let claim = Claim { number, call: place, only: None, behind };
-            if rule.any {
-                claims.extend((0..rule.tests.len()).map(|i| Claim { only: Some(i), ..claim }));
-            } else {
-                claims.push(claim);
+    let mut claims = Vec::new();
+    let mut rows = arch.rows().peekable();
+    while let Some((number, row)) = rows.next() {
+        claims.clear();
+        let mut sources = 0;
+        // Some numbers have two names.
+        let mut named = Some(row);
+        while let Some(row) = named {
+            for call in profile.calls_of(row) {
+                last = number;
+                claim(profile, call, None, &mut claims);
             }
+            sources += 1;
+            named = rows.next_if(|next| next.0 == number).map(|next| next.1);
+        }
+        if multiplexers.contains(&Some(number)) {
+            for call in profile.calls_behind() {
+                let code = SYSCALLS.get(call.row).map_or(0, |row| row.1);
+                if multiplexers[usize::from(code & IPC != 0)] == Some(number) {
+                    claim(profile, call, Some(code & !IPC), &mut claims);
+                }
+            }
+            sources += 1;
+        }
+        if sources > 1 {
+            claims.sort_by_key(|claim| claim.place);
+        }
+        if !claims.is_empty() {
+            points.push((number, decide(profile, (number, arch), &claims, chains)?));
         }
     }
-    (claims, last)
+    Ok(last)
 }
 
-/// The claims by number, and in their order for each. Only the numbers and places are moved about: a profile of an engine has
-/// more than a thousand claims, and sorting them was a quarter of the work.
-fn by_number(claims: &[Claim]) -> Vec<Claim> {
-    let mut keys: Vec<(u32, u32)> = (0..).zip(claims).map(|(place, claim)| (claim.number, place)).collect();
-    keys.sort_unstable_by_key(|&(number, place)| u64::from(number) << 32 | u64::from(place));
-    keys.iter().filter_map(|&(_, place)| claims.get(usize::try_from(place).ok()?).copied()).collect()
+/// What a name's rule claims; nothing, if it says what the default says.
+fn claim(profile: &Profile, call: &Call, behind: Option<u8>, claims: &mut Vec<Claim>) {
+    let Some(rule) = profile.rules.get(call.rule).filter(|rule| rule.verdict != profile.default) else { return };
+    let claim = Claim { place: call.place, rule: call.rule, only: None, behind };
+    if rule.any {
+        claims.extend((0..rule.tests.len()).map(|i| Claim { only: Some(i), ..claim }));
+    } else {
+        claims.push(claim);
+    }
 }
 
 /// The verdict on one number, of all claims on it in the order of the profile.
-fn decide(profile: &Profile, arch: Arch, claims: &[Claim], chains: &mut Chains) -> Result<Verdict> {
-    let rule_of = |claim: &Claim| profile.calls[claim.call].rule;
-    let plain = |claim: &&Claim| claim.behind.is_none() && profile.rules[rule_of(claim)].tests.is_empty();
+fn decide(profile: &Profile, (number, arch): (u32, Arch), claims: &[Claim], chains: &mut Chains) -> Result<Verdict> {
+    let plain = |claim: &&Claim| claim.behind.is_none() && profile.rules[claim.rule].tests.is_empty();
     if let Some(claim) = claims.iter().find(plain) {
-        return Ok(Verdict::Return(profile.rules[rule_of(claim)].verdict));
+        return Ok(Verdict::Return(profile.rules[claim.rule].verdict));
     }
     let mut clauses: Vec<(Vec<Test>, u32)> = Vec::with_capacity(claims.len());
     for claim in claims {
-        let rule = &profile.rules[rule_of(claim)];
+        let rule = &profile.rules[claim.rule];
         let mut tests = match claim.only {
             Some(i) => vec![rule.tests[i]],
             None => rule.tests.clone(),
@@ -190,8 +200,8 @@ fn decide(profile: &Profile, arch: Arch, claims: &[Claim], chains: &mut Chains) 
             Some((_, verdict)) if *verdict == rule.verdict || claim.behind.is_some() => {}
             Some(_) => {
                 let cause = "an earlier rule has the same conditions and another action";
-                let field = format!("/syscalls/{}/action", rule_of(claim));
-                return Err(Error::new(format!("add seccomp rule for call {} of {}", claim.number, arch.name), cause).at(field));
+                let field = format!("/syscalls/{}/action", claim.rule);
+                return Err(Error::new(format!("add seccomp rule for call {number} of {}", arch.name), cause).at(field));
             }
         }
     }
