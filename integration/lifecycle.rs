@@ -6,6 +6,7 @@ use crate::case::Case;
 use crate::hostdelta::Snapshot;
 use serde_json::{Value, json};
 use std::fs;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 const WORDS: &str = "words its errors otherwise";
@@ -28,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         case!(state_tells_what_the_specification_asks_for),
         case!(state_has_the_annotations),
         case!(once_started_it_is_running_at_once),
+        case!(a_name_that_is_no_text_hides_nothing),
         case!(a_stopped_container_has_pid_0),
         case!(a_killed_created_container_is_stopped),
         case!(a_container_deleted_before_start_is_gone),
@@ -46,6 +48,8 @@ pub fn cases() -> Vec<Case> {
         case!(kill_of_a_stopped_container_says_so).except("crun", WORDS),
         case!(kill_of_an_unknown_signal_fails).except("crun", "takes any word for signal 0"),
         case!(list_prints_a_table_json_and_ids).except("crun", "its table has other columns"),
+        case!(a_stranger_at_the_fifo_is_no_init),
+        case!(list_and_state_tell_the_same).except("crun", "calls an init that waits running when it is frozen"),
         case!(errors_go_to_the_log_and_to_stderr).except("crun", "logs the level only with --debug"),
         case!(a_text_log_is_the_default),
         case!(another_file_can_be_the_config).except("runc", "has no such flag"),
@@ -204,6 +208,20 @@ fn once_started_it_is_running_at_once() {
     }
 }
 
+/// A process gives itself a name of any bytes, and so does the kernel: it cuts that of a file after 15.
+fn a_name_that_is_no_text_hides_nothing() {
+    let bundle = Bundle::new().sh("printf '\\355\\225' > /proc/self/comm; sleep 1000; true");
+    let container = bundle.create();
+    container.start();
+    let name = format!("/proc/{}/comm", container.pid);
+    eventually("another name", || fs::read(&name).is_ok_and(|name| name == b"\xed\x95\n"));
+    assert_eq!(container.status(), "running");
+    container.ok("exec", &["true"]);
+    container.kill("KILL");
+    container.wait();
+    assert_eq!(container.status(), "stopped");
+}
+
 fn a_stopped_container_has_pid_0() {
     let bundle = Bundle::new();
     let container = bundle.create();
@@ -355,6 +373,63 @@ fn list_prints_a_table_json_and_ids() {
     assert_eq!(&words[..4], [&bundle.id, &container.pid.to_string(), "created", &bundle.dir().display().to_string()]);
     let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("parse the list");
     assert_eq!((&list[0]["id"], &list[0]["status"], &list[0]["owner"]), (&json!(bundle.id), &json!("created"), &json!("root")));
+}
+
+fn list_and_state_tell_the_same() {
+    // Annotations and a name whose JSON has escapes, and one whose JSON has none.
+    let odd = sleeper().set("/annotations", json!({"a\"b": "c\\d\n"}));
+    for bundle in [sleeper(), sleeper().set("/annotations", json!({"a": "{b}"})), odd] {
+        let container = bundle.create();
+        let same = |status: &str| {
+            let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("parse the list");
+            let (mut listed, mut state) = (list[0].clone(), container.state());
+            listed["owner"].take();
+            state["owner"].take();
+            assert_eq!(listed, state, "{status}");
+            assert_eq!(state["status"], status);
+            let table = bundle.call(["list"]).stdout;
+            let row: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
+            let pid = state["pid"].to_string();
+            let cells = [
+                &bundle.id,
+                &pid,
+                status,
+                &bundle.dir().display().to_string(),
+                state["created"].as_str().unwrap_or_default(),
+                "root",
+            ];
+            assert_eq!(row, cells, "{table}");
+        };
+        same("created");
+        container.ok("pause", &[]);
+        same("paused");
+        container.ok("resume", &[]);
+        container.start();
+        same("running");
+        container.ok("pause", &[]);
+        same("paused");
+        container.ok("resume", &[]);
+        container.kill("KILL");
+        container.wait();
+        same("stopped");
+    }
+}
+
+fn a_stranger_at_the_fifo_is_no_init() {
+    let bundle = sleeper();
+    let container = bundle.create();
+    let fifo = bundle.root().join(&bundle.id).join("exec.fifo");
+    let mut open = fs::OpenOptions::new();
+    open.read(true).custom_flags(nix::libc::O_NONBLOCK);
+    let listed = || bundle.call(["list", "--format", "json"]).stdout;
+    let stranger = open.open(&fifo).expect("open the FIFO");
+    assert!(listed().contains("\"created\""), "{}", listed());
+    container.kill("KILL");
+    container.wait();
+    assert!(listed().contains("\"stopped\""), "{}", listed());
+    assert_eq!(container.status(), "stopped");
+    drop(stranger);
+    assert!(listed().contains("\"stopped\""), "{}", listed());
 }
 
 fn errors_go_to_the_log_and_to_stderr() {

@@ -12,6 +12,7 @@ mod glance;
 pub mod init;
 mod record;
 
+pub use glance::Seen;
 pub use record::Record;
 
 use crate::error::{Context, Error, Result};
@@ -325,11 +326,15 @@ impl Entry {
     }
 
     /// Makes the FIFO between init and `start` and opens it for reading and writing, so that init can hold it without a
-    /// peer. Nobody else holds it for reading: without a reader init is gone, or has executed the program.
+    /// peer. Nobody else holds it for reading: without a reader init is gone, or has executed the program. It is locked as long
+    /// as it is open here or in init, which tells init from a stranger who reads it.
     pub fn make_fifo(&self) -> Result<OwnedFd> {
         mknodat(&self.dir, EXEC, SFlag::S_IFIFO, Mode::from_bits_truncate(0o600), 0)
             .step("mknodat", || self.step("make", EXEC))?;
-        openat(&self.dir, EXEC, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).step("openat", || self.step("open", EXEC))
+        let fifo = openat(&self.dir, EXEC, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty());
+        let fifo = fifo.step("openat", || self.step("open", EXEC))?;
+        lock(fifo.as_fd(), libc::LOCK_EX).step("flock", || self.step("lock", EXEC))?;
+        Ok(fifo)
     }
 
     /// Opens it without waiting for its other end: for writing, ENXIO means that nobody has it open for reading.

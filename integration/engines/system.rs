@@ -118,7 +118,7 @@ pub fn has_resources() -> bool {
 
 /// What programs find in their environment: nothing of cargo's, or of the user's.
 pub fn environment() -> Vec<(&'static str, String)> {
-    vec![
+    let mut environment = vec![
         ("PATH", format!("{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")),
         ("HOME", "/root".into()),
         ("TERM", "xterm".into()),
@@ -126,7 +126,12 @@ pub fn environment() -> Vec<(&'static str, String)> {
         ("RUNTIME", runtime_path()),
         ("CGROUPS", driver()),
         ("IMAGE", image::NAME.into()),
-    ]
+    ];
+    if vm() {
+        // CRIU does without hardware breakpoints, of which the emulator loses some.
+        environment.push(("CRIU_FAULT", "130".into()));
+    }
+    environment
 }
 
 /// Makes the root and enters it.

@@ -116,6 +116,7 @@ fn f_10_a_number_that_is_used_again_is_nobody_s_container() {
         done
         echo same $((stranger == pid))
         "$@" state "$id" | grep -o '"status": *"[a-z]*"'
+        "$@" list | grep -o "$id .* stopped "  | sed 's/.* \([a-z]*\) /list \1/'
         for words in "kill $id KILL" "kill --all $id KILL" "exec $id true" "pause $id" "start $id" "delete --force $id"; do
             status=0
             "$@" $words 2>/dev/null || status=$?
@@ -132,8 +133,18 @@ fn f_10_a_number_that_is_used_again_is_nobody_s_container() {
     command.arg(runtime.get_program()).args(runtime.get_args()).current_dir(bundle.dir());
     let output = bundle.finish(command);
     let said: Vec<String> = output.stdout.lines().map(|line| line.replace("\": \"", "\":\"")).collect();
-    let expected =
-        ["same 1", "\"status\":\"stopped\"", "kill 1", "kill 0", "exec 255", "pause 1", "start 1", "delete 0", "unharmed"];
+    let expected = [
+        "same 1",
+        "\"status\":\"stopped\"",
+        "list stopped",
+        "kill 1",
+        "kill 0",
+        "exec 255",
+        "pause 1",
+        "start 1",
+        "delete 0",
+        "unharmed",
+    ];
     assert_eq!(said, expected, "{output:?}");
     before.assert_unchanged();
 }

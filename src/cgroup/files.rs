@@ -30,7 +30,8 @@ pub(super) fn read_path(path: &Path) -> nix::Result<String> {
 
 /// The same in this way.
 pub(super) fn read_path_by(read: fs::Read, path: &Path) -> nix::Result<String> {
-    read(&CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?)
+    let bytes = read(&CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?)?;
+    String::from_utf8(bytes).map_err(|_| Errno::EILSEQ)
 }
 
 /// Writes `value` to a file of `dir` in one call: the kernel takes each write as a command of its own.

@@ -53,11 +53,16 @@ impl Cgroup {
 
     /// As [`Self::frozen`], of the cgroup at `path`, which was found in a cgroup2 file system when it was made.
     pub fn is_frozen(path: &Path, read: fs::Read) -> Result<bool> {
-        match files::read_path_by(read, &path.join("cgroup.events")) {
+        Self::tells_frozen(path, files::read_path_by(read, &path.join("cgroup.events")).as_deref().map_err(|e| *e))
+    }
+
+    /// The same by what reading its `cgroup.events` gave.
+    pub fn tells_frozen(path: &Path, events: nix::Result<&str>) -> Result<bool> {
+        match events {
             Err(e) if tree::gone(e) => Ok(false),
             other => {
                 let text = other.step("read", || format!("read cgroup.events of the cgroup {}", path.display()))?;
-                Ok(files::keyed(&text, "frozen") == Some(1))
+                Ok(files::keyed(text, "frozen") == Some(1))
             }
         }
     }

@@ -173,20 +173,22 @@ impl Half {
             equipment.fifo = Some(entry.make_fifo()?);
         }
         equipment.cgroup = self.cgroup.as_ref();
-        entry.write_config(&bundle.raw)?;
-        let mut record = record(&bundle, &args.id, &host, &plan)?;
         let making = self.unit.as_ref().zip(plan.cgroup.clone());
         let place = |pid: i32| making.as_ref().map_or(Ok(()), |(unit, setup)| unit.place(entry, setup, pid));
         equipment.place = Some(&place).filter(|_| self.unit.is_some()).map(|place| place as _);
-        record.rdt = super::rdt::make(&plan, entry)?;
+        let rdt = super::rdt::make(&plan, entry)?;
         self.launched = Some(sandbox::launch(plan, equipment)?);
+        let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
+        // The child works from here on, and what is not for it is done beside it.
+        if !hooks {
+            restrict_devices(launched.plan(), self.cgroup.as_ref())?;
+        }
+        entry.write_config(&bundle.raw)?;
+        let mut record = record(&bundle, &args.id, &host, launched.plan())?;
+        record.rdt = rdt;
         if let Some(unit) = &self.unit {
             record.unit = Some(unit.registered.to_string());
             record.cgroup = unit.cgroup.get().map(|cgroup| cgroup.path().to_owned());
-        }
-        let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
-        if !hooks {
-            restrict_devices(launched.plan(), self.cgroup.as_ref())?;
         }
         record.pid = launched.pid;
         // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
@@ -195,7 +197,8 @@ impl Half {
         // It is ours to reap, so it has a start time even if it has ended.
         let started = init::start_time(launched.pid)?;
         record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
-        // While the child works.
+        record.pidfs =
+            crate::sys::pidfd::inode(launched.pidfd.as_fd()).step("fstatfs", || "look at the container's init".into())?;
         entry.prepare_state(&record)?;
         let filter = launched.plan().steps.iter().find_map(|s| if let Action::Seccomp(f) = &s.action { Some(f) } else { None });
         if let Some(filter) = filter {

@@ -1,104 +1,168 @@
 //! `list`: one line a container. One that cannot be read is a line too, never the end of the list.
 
 use super::state::Document;
-use super::status;
+use super::status::{self, Status};
 use crate::cli::{Global, ListFormat};
 use crate::error::Result;
-use crate::store::{Record, Store};
-use crate::sys::fs;
+use crate::store::{Seen, Store};
+use crate::sys::fs::Reader;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// `list`.
 pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
-    let Some(store) = Store::open(global.root.as_deref())? else {
-        return super::print(&render(&[], format, quiet));
+    let mut list = match (quiet, format) {
+        (true, _) => List::Ids(String::new()),
+        (false, ListFormat::Json) => List::Json(Vec::new()),
+        (false, ListFormat::Table) => List::Table(Table::new()),
     };
-    let mut rows = Vec::new();
+    if let Some(store) = Store::open(global.root.as_deref())? {
+        fill(&mut list, &store)?;
+    }
+    let text = list.text();
+    // The process ends, and the kernel takes everything back in one go.
+    std::mem::forget(list);
+    super::print(&text)
+}
+
+fn fill(list: &mut List, store: &Store) -> Result<()> {
+    let (mut states, mut looks) = (Reader::new(), Reader::new());
     let mut owners = BTreeMap::new();
     for id in store.ids()? {
-        let row = match store.state_of(&id) {
-            Ok(Some(record)) => {
-                let owner = owners.entry(record.owner).or_insert_with(|| owner(record.owner)).clone();
+        if matches!(list, List::Ids(_)) {
+            // Nothing else of it is shown.
+            list.add(&id, "", None, None);
+            continue;
+        }
+        match store.seen(&id, &mut states) {
+            Ok(Some(seen)) => {
                 // One whose status cannot be told is shown without: the others are to be seen all the same.
-                let state = status::look(|| store.open_start_of(&id), &record, fs::read_closed).ok();
-                Row { id, owner, state, record: Some(record) }
+                let status = status::look_at(store, &id, &seen, &mut looks).ok();
+                list.add(&id, owners.entry(seen.owner).or_insert_with(|| owner(seen.owner)), status, Some(&seen));
             }
             other => {
                 // Gone since it was listed, or never a container's: not there.
                 let Ok(entry) = store.look(&id) else { continue };
                 // Damaged, or being made.
-                let record = if other.is_ok() { entry.creating() } else { None };
-                let state = record.as_ref().map(|_| status::Status::Creating);
-                Row { id, owner: record.as_ref().map(|r| owner(r.owner)).unwrap_or_default(), state, record }
+                match if other.is_ok() { entry.creating() } else { None } {
+                    Some(record) => list.add(&id, &owner(record.owner), Some(Status::Creating), Some(&Seen::of(&record))),
+                    None => list.add(&id, "", None, None),
+                }
             }
-        };
-        rows.push(row);
+        }
     }
-    let text = render(&rows, format, quiet);
-    // The process ends, and the kernel takes everything back in one go.
-    std::mem::forget((rows, store));
-    super::print(&text)
+    Ok(())
 }
 
-struct Row {
-    id: String,
-    owner: String,
-    state: Option<status::Status>,
-    record: Option<Record>,
+/// What will be printed.
+enum List {
+    Ids(String),
+    /// The elements of an array.
+    Json(Vec<u8>),
+    Table(Table),
 }
 
-fn render(rows: &[Row], format: ListFormat, quiet: bool) -> String {
-    if quiet {
-        return rows.iter().map(|r| format!("{}\n", r.id)).collect();
+impl List {
+    /// Adds a container; without `status` and what was `seen` as far as they cannot be told.
+    fn add(&mut self, id: &str, owner: &str, status: Option<Status>, seen: Option<&Seen<'_>>) {
+        match self {
+            Self::Ids(text) => {
+                text.push_str(id);
+                text.push('\n');
+            }
+            Self::Json(text) => {
+                let (Some(status), Some(seen)) = (status, seen) else { return };
+                text.push(if text.is_empty() { b'[' } else { b',' });
+                // Strings and numbers cannot fail to serialize, nor memory to be written.
+                let _whole = serde_json::to_writer(text, &Document::of_one(seen, &seen.annotations(), status, owner));
+            }
+            Self::Table(table) => {
+                let pid = seen.filter(|_| !matches!(status, Some(Status::Stopped) | None)).map_or(0, |seen| seen.pid);
+                table.cell(id);
+                table.number(pid);
+                table.cell(status.map_or("unreadable", Status::word));
+                table.cell(seen.map_or("", |seen| &seen.bundle));
+                table.cell(seen.map_or("", |seen| &seen.created));
+                table.cell(owner);
+            }
+        }
     }
-    match format {
-        ListFormat::Json => {
-            let documents: Vec<_> =
-                rows.iter().filter_map(|r| Some(Document::new(r.record.as_ref()?, r.state?, r.owner.clone()))).collect();
+
+    fn text(&mut self) -> String {
+        match self {
+            Self::Ids(text) => std::mem::take(text),
             // Go's encoding of an empty list, which is what runc prints and engines have met.
-            let none = documents.is_empty();
-            let mut text = if none { "null".into() } else { serde_json::to_string(&documents).unwrap_or_default() };
-            text.push('\n');
-            text
+            Self::Json(text) if text.is_empty() => "null\n".into(),
+            Self::Json(text) => {
+                text.extend_from_slice(b"]\n");
+                String::from_utf8(std::mem::take(text)).unwrap_or_default()
+            }
+            Self::Table(table) => table.text(),
         }
-        ListFormat::Table => table(rows),
     }
 }
 
-/// Columns as Go's tabwriter makes them for runc: 12 wide at least, 3 between.
-fn table(rows: &[Row]) -> String {
-    let mut lines = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(String::from)];
-    for row in rows {
-        let record = row.record.as_ref();
-        let pid = match (row.state, record) {
-            (Some(status::Status::Stopped) | None, _) | (_, None) => 0,
-            (_, Some(r)) => r.pid,
-        };
-        lines.push([
-            row.id.clone(),
-            pid.to_string(),
-            row.state.map_or_else(|| "unreadable".to_string(), |s| s.to_string()),
-            record.map(|r| r.bundle.display().to_string()).unwrap_or_default(),
-            record.map(|r| r.created.clone()).unwrap_or_default(),
-            row.owner.clone(),
-        ]);
+const COLUMNS: [&str; 6] = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"];
+
+/// Cells, row by row, and where each ends. Columns are as Go's tabwriter makes them for runc: 12 wide at least, 3 between.
+struct Table {
+    cells: String,
+    ends: Vec<usize>,
+}
+
+impl Table {
+    fn new() -> Self {
+        let mut table = Self { cells: String::new(), ends: Vec::new() };
+        COLUMNS.iter().for_each(|name| table.cell(name));
+        table
     }
-    let mut widths = [0usize; 6];
-    for line in &lines {
-        for (width, cell) in widths.iter_mut().zip(line) {
-            *width = (*width).max(cell.chars().count() + 3).max(12);
+
+    fn cell(&mut self, text: &str) {
+        self.cells.push_str(text);
+        self.ends.push(self.cells.len());
+    }
+
+    fn number(&mut self, number: i32) {
+        // A string takes whatever is written to it.
+        let _written = write!(self.cells, "{number}");
+        self.ends.push(self.cells.len());
+    }
+
+    /// Each cell with its column.
+    fn cells(&self) -> impl Iterator<Item = (usize, &str)> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let columns = (0..COLUMNS.len()).cycle();
+        columns.zip(starts.zip(&self.ends).map(|(start, &end)| self.cells.get(start..end).unwrap_or_default()))
+    }
+
+    fn text(&self) -> String {
+        let mut widths = [12usize; COLUMNS.len()];
+        let width = |cell: &str| if cell.is_ascii() { cell.len() } else { cell.chars().count() };
+        for (column, cell) in self.cells() {
+            if let Some(most) = widths.get_mut(column) {
+                *most = (*most).max(width(cell) + 3);
+            }
         }
-    }
-    let mut text = String::new();
-    for line in &lines {
-        let (last, head) = line.split_last().map_or((None, &[][..]), |(l, h)| (Some(l), h));
-        for (cell, width) in head.iter().zip(widths) {
-            text.push_str(&format!("{cell:<width$}"));
+        let mut text = String::with_capacity((self.ends.len() / COLUMNS.len()) * widths.iter().sum::<usize>());
+        for (column, cell) in self.cells() {
+            text.push_str(cell);
+            if column == COLUMNS.len() - 1 {
+                text.push('\n');
+            } else {
+                let empty = widths.get(column).map_or(0, |most| most.saturating_sub(width(cell)));
+                pad(&mut text, empty);
+            }
         }
-        text.push_str(last.map_or("", String::as_str));
-        text.push('\n');
+        text
     }
-    text
+}
+
+fn pad(text: &mut String, mut spaces: usize) {
+    const SPACES: &str = "                                ";
+    while let Some(some) = SPACES.get(..spaces.min(SPACES.len())).filter(|some| !some.is_empty()) {
+        text.push_str(some);
+        spaces -= some.len();
+    }
 }
 
 /// The owner's name in /etc/passwd, or `#UID`.
@@ -118,10 +182,19 @@ mod tests {
 
     #[test]
     fn an_unreadable_container_is_a_row() {
-        let rows = [Row { id: "bad".into(), owner: String::new(), state: None, record: None }];
-        assert!(render(&rows, ListFormat::Table, false).contains("unreadable"));
-        assert_eq!(render(&rows, ListFormat::Json, false), "null\n");
-        assert_eq!(render(&rows, ListFormat::Table, true), "bad\n");
-        assert!(render(&[], ListFormat::Table, false).starts_with("ID          PID         STATUS"));
+        for (mut list, empty, full) in [
+            (List::Table(Table::new()), "", "bad         0           unreadable   "),
+            (List::Json(Vec::new()), "null\n", "null\n"),
+            (List::Ids(String::new()), "", "bad\n"),
+        ] {
+            let mut text = list.text();
+            if let List::Table(_) = list {
+                assert_eq!(text, "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n");
+                text.clear();
+            }
+            assert_eq!(text, empty);
+            list.add("bad", "", None, None);
+            assert!(list.text().lines().last().unwrap_or_default().starts_with(full.trim_end_matches('\n')));
+        }
     }
 }

@@ -285,6 +285,7 @@ fn known(record: &mut Record, entry: &Entry, pid: i32) -> Result<OwnedFd> {
     record.pid = pid;
     let started = init::start_time(pid)?;
     record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
+    record.pidfs = pidfd::inode(init.as_fd()).step("fstatfs", || "look at the container's init".into())?;
     entry.prepare_state(record)?;
     Ok(init)
 }

@@ -4,11 +4,10 @@ use super::status::{self, Status};
 use crate::cli::Global;
 use crate::config::OCI_VERSION;
 use crate::error::Result;
-use crate::store::{Entry, Record, Store, unknown};
-use crate::sys::fs;
+use crate::store::{Entry, Record, Seen, Store, unknown};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// What `state` prints, and `list --format json` for each container.
 #[derive(Debug, Serialize)]
@@ -17,27 +16,42 @@ pub struct Document<'a> {
     oci_version: &'a str,
     id: &'a str,
     pid: i32,
-    status: String,
-    bundle: &'a Path,
-    rootfs: &'a Path,
+    status: &'a str,
+    bundle: Cow<'a, str>,
+    rootfs: Cow<'a, str>,
     created: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: &'a BTreeMap<String, String>,
-    owner: String,
+    owner: &'a str,
 }
 
 impl<'a> Document<'a> {
-    /// The document of a container; `owner` is a name in `list` and empty in `state`, as in runc.
-    pub fn new(record: &'a Record, status: Status, owner: String) -> Self {
+    /// The document of `state`, which names no owner, as in runc.
+    fn new(record: &'a Record, status: Status) -> Self {
         Self {
             oci_version: if record.oci_version.is_empty() { OCI_VERSION } else { &record.oci_version },
             id: &record.id,
             pid: if status == Status::Stopped { 0 } else { record.pid },
-            status: status.to_string(),
-            bundle: &record.bundle,
-            rootfs: &record.rootfs,
+            status: status.word(),
+            bundle: record.bundle.to_string_lossy(),
+            rootfs: record.rootfs.to_string_lossy(),
             created: &record.created,
             annotations: &record.annotations,
+            owner: "",
+        }
+    }
+
+    /// That of `list`, with the owner's name.
+    pub fn of_one(seen: &'a Seen<'_>, annotations: &'a BTreeMap<String, String>, status: Status, owner: &'a str) -> Self {
+        Self {
+            oci_version: if seen.oci_version.is_empty() { OCI_VERSION } else { &seen.oci_version },
+            id: &seen.id,
+            pid: if status == Status::Stopped { 0 } else { seen.pid },
+            status: status.word(),
+            bundle: Cow::Borrowed(&seen.bundle),
+            rootfs: Cow::Borrowed(&seen.rootfs),
+            created: &seen.created,
+            annotations,
             owner,
         }
     }
@@ -47,7 +61,7 @@ impl<'a> Document<'a> {
 pub fn state(global: &Global, id: &str) -> Result<u8> {
     let entry = Store::look_at(global.root.as_deref(), id)?;
     let (record, status) = look(&entry)?;
-    let mut text = serde_json::to_string_pretty(&Document::new(&record, status, String::new())).unwrap_or_default();
+    let mut text = serde_json::to_string_pretty(&Document::new(&record, status)).unwrap_or_default();
     text.push('\n');
     // The process ends, and the kernel closes what is open in one go.
     std::mem::forget(entry);
@@ -55,7 +69,7 @@ pub fn state(global: &Global, id: &str) -> Result<u8> {
 }
 
 fn look(entry: &Entry) -> Result<(Record, Status)> {
-    let known = |record: Record| status::look(|| entry.open_fifo(true), &record, fs::glance).map(|status| (record, status));
+    let known = |record: Record| status::look(entry, &record).map(|status| (record, status));
     if let Some(record) = entry.state()? {
         return known(record);
     }

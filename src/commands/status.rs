@@ -2,11 +2,12 @@
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
-use crate::store::{Entry, Record};
-use crate::sys::fs;
+use crate::store::{Entry, Record, Seen, Store};
+use crate::sys::fs::{self, Reader};
 use nix::errno::Errno;
 use std::fmt;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// `status` of the state document, with runc's `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +24,22 @@ pub enum Status {
     Stopped,
 }
 
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Status {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Creating => "creating",
             Self::Created => "created",
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Stopped => "stopped",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -41,12 +49,32 @@ pub fn of(entry: &Entry, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
     Ok((of_running(record, waiting(entry)?.is_some())?, Some(init)))
 }
 
-/// The status alone, for who only tells it: `start` opens the FIFO of `start` for writing, `read` reads what the kernel says.
-pub fn look(start: impl FnOnce() -> nix::Result<OwnedFd>, record: &Record, read: fs::Read) -> Result<Status> {
-    if !record.init_runs(read)? {
+/// The status alone, for `state`.
+pub fn look(entry: &Entry, record: &Record) -> Result<Status> {
+    if !record.init_runs(fs::glance)? {
         return Ok(Status::Stopped);
     }
-    frozen_or(record, of_fifo(start())?.is_some(), read)
+    frozen_or(record, waiting(entry)?.is_some(), fs::glance)
+}
+
+/// The same of one of many, for `list`.
+pub fn look_at(store: &Store, id: &str, seen: &Seen<'_>, reader: &mut Reader) -> Result<Status> {
+    let start = of_fifo(store.open_start_of(id, reader))?;
+    // Locked by init alone: the lock goes when init ends, or executes the program.
+    let held =
+        start.as_ref().is_some_and(|start| fs::lock(start.as_fd(), libc::LOCK_SH | libc::LOCK_NB) == Err(Errno::EWOULDBLOCK));
+    if !held && !seen.init_runs()? {
+        return Ok(Status::Stopped);
+    }
+    let frozen = match &seen.cgroup {
+        Some(path) => {
+            let events = reader.read_in(path, "cgroup.events", 4096);
+            let events = events.and_then(|bytes| std::str::from_utf8(bytes).map_err(|_| Errno::EILSEQ));
+            Cgroup::tells_frozen(Path::new(&**path), events)?
+        }
+        None => false,
+    };
+    Ok(of_what_is_known(frozen, start.is_some()))
 }
 
 /// The FIFO that init waits on, for writing; `None` when it has gone on.
@@ -73,9 +101,13 @@ fn frozen_or(record: &Record, waits: bool, read: fs::Read) -> Result<Status> {
         Some(path) => Cgroup::is_frozen(path, read)?,
         None => false,
     };
-    Ok(match (frozen, waits) {
+    Ok(of_what_is_known(frozen, waits))
+}
+
+fn of_what_is_known(frozen: bool, waits: bool) -> Status {
+    match (frozen, waits) {
         (true, _) => Status::Paused,
         (false, true) => Status::Created,
         (false, false) => Status::Running,
-    })
+    }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The form of the file. Files of an earlier form must stay readable; a later one is refused.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// A container as it was when it was created.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -21,6 +21,10 @@ pub struct Record {
     pub pid: i32,
     /// Its start time in clock ticks since boot (proc_pid_stat(5), field 22): with it a pid names one process for ever.
     pub start_time: u64,
+    /// Its inode number on pidfs ([`crate::sys::pidfd::inode`]), by which `list` knows it in half the time; `None` before Linux
+    /// 6.9.
+    #[serde(default)]
+    pub pidfs: Option<u64>,
     /// The boot that the start time counts from.
     pub boot_id: String,
     /// The bundle, absolute.
@@ -71,6 +75,7 @@ impl Record {
             id: id.into(),
             pid: 0,
             start_time: 0,
+            pidfs: None,
             boot_id: String::new(),
             bundle: PathBuf::new(),
             rootfs: PathBuf::new(),
@@ -104,22 +109,24 @@ impl Record {
     /// Cut short, damaged, or of a later version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let damaged = || Error::new("state", "damaged").hint("`onggi delete --force` clears the container");
-        let text = std::str::from_utf8(bytes).map_err(|_| damaged())?;
-        let (json, sum) = text.strip_suffix('\n').and_then(|t| t.rsplit_once('\n')).ok_or_else(damaged)?;
-        if u64::from_str_radix(sum, 16) != Ok(checksum(json.as_bytes())) {
-            return Err(damaged());
-        }
-        let parsed = serde_json::from_slice::<Self>(json.as_bytes());
+        let json = whole(bytes).ok_or_else(damaged)?;
+        let parsed = serde_json::from_str::<Self>(json);
         // A later form may lack or turn what this one needs: that it is later is then all there is to know.
         let version = match &parsed {
             Ok(record) => record.version,
-            Err(_) => serde_json::from_slice::<Form>(json.as_bytes()).map_err(|_| damaged())?.version,
+            Err(_) => serde_json::from_str::<Form>(json).map_err(|_| damaged())?.version,
         };
         if version > VERSION {
             return Err(Error::new("state", format!("written by a newer onggi (form {version})")));
         }
         parsed.map_err(|_| damaged())
     }
+}
+
+/// The line of JSON, if it is as it was written.
+pub(super) fn whole(bytes: &[u8]) -> Option<&str> {
+    let (json, sum) = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?.rsplit_once('\n')?;
+    (u64::from_str_radix(sum, 16) == Ok(checksum(json.as_bytes()))).then_some(json)
 }
 
 /// FNV-1a, 64 bits: against accidents, not against enemies (the directory is root's).

@@ -47,28 +47,29 @@ pub fn read_full(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
 /// Reads a small file of procfs, sysfs or cgroupfs, which hands out its text whole: a read that does not fill the buffer
 /// has reached its end.
 pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
-    read_text(&open(dir, path, libc::O_RDONLY, 0)?)
+    String::from_utf8(read_whole(&open(dir, path, libc::O_RDONLY, 0)?)?).map_err(|_| Errno::EILSEQ)
 }
 
-fn read_text(file: &OwnedFd) -> nix::Result<String> {
+fn read_whole(file: &OwnedFd) -> nix::Result<Vec<u8>> {
     const USUAL: usize = 2047;
-    String::from_utf8(read_file(file.as_fd(), USUAL, usize::MAX - 1)?).map_err(|_| Errno::EILSEQ)
+    read_file(file.as_fd(), USUAL, usize::MAX - 1)
 }
 
 /// How a small file is read by its path: [`glance`], or [`read_closed`] where a process of the container is to be cloned yet.
-pub type Read = fn(&CStr) -> nix::Result<String>;
+/// Its bytes: those of a process hold what the process calls itself.
+pub type Read = fn(&CStr) -> nix::Result<Vec<u8>>;
 
 /// [`read_small`] by a path alone.
-pub fn read_closed(path: &CStr) -> nix::Result<String> {
-    read_small(cwd(), path)
+pub fn read_closed(path: &CStr) -> nix::Result<Vec<u8>> {
+    read_whole(&open(cwd(), path, libc::O_RDONLY, 0)?)
 }
 
 /// The same, and [`leave`]s the file: for commands that ask a few things and end.
-pub fn glance(path: &CStr) -> nix::Result<String> {
+pub fn glance(path: &CStr) -> nix::Result<Vec<u8>> {
     let file = open(cwd(), path, libc::O_RDONLY, 0)?;
-    let text = read_text(&file);
+    let bytes = read_whole(&file);
     leave(file);
-    text
+    bytes
 }
 
 /// Reads a file of any length that the kernel hands out in pieces, such as the list of processes in cgroup.procs: there a
@@ -84,15 +85,71 @@ pub fn read_list(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
 /// There a read that does not fill the buffer has reached the end.
 pub fn read_file(fd: BorrowedFd<'_>, expected: usize, max: usize) -> nix::Result<Vec<u8>> {
     let mut bytes = vec![0; expected.min(max).saturating_add(1)];
+    let len = read_into(fd, &mut bytes, max)?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// The same into a buffer, which grows if need be and is not empty; the number of bytes.
+fn read_into(fd: BorrowedFd<'_>, bytes: &mut Vec<u8>, max: usize) -> nix::Result<usize> {
     let mut len = 0;
     loop {
         len += read_full_once(fd, bytes.get_mut(len..).unwrap_or_default())?;
         if len < bytes.len() || len > max {
-            bytes.truncate(len);
-            return Ok(bytes);
+            return Ok(len);
         }
         bytes.resize(bytes.len().saturating_mul(2).min(max.saturating_add(1)), 0);
     }
+}
+
+/// Opens and reads one small file after another, all in the same memory: for a look at many containers.
+pub struct Reader {
+    path: Vec<u8>,
+    bytes: Vec<u8>,
+    /// The directory above the last one that was named by its path.
+    parent: Option<(String, OwnedFd)>,
+}
+
+impl Reader {
+    /// One that has read nothing yet.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Self {
+        Self { path: Vec::new(), bytes: vec![0; 2048], parent: None }
+    }
+
+    /// openat(2) of the path that the parts make together.
+    pub fn open(&mut self, dir: BorrowedFd<'_>, path: &[&str], flags: i32) -> nix::Result<OwnedFd> {
+        open_parts(&mut self.path, dir, path, flags)
+    }
+
+    /// What is in that file, closed again: to open the next is quicker then than to leave hundreds open. Up to `max` bytes and
+    /// one more, as [`read_file`].
+    pub fn read(&mut self, dir: BorrowedFd<'_>, path: &[&str], flags: i32, max: usize) -> nix::Result<&[u8]> {
+        let file = self.open(dir, path, flags)?;
+        let len = read_into(file.as_fd(), &mut self.bytes, max)?;
+        Ok(self.bytes.get(..len).unwrap_or_default())
+    }
+
+    /// The same of a file in a directory that is given by its whole path. What is above that is looked up once for all that
+    /// lie side by side.
+    pub fn read_in(&mut self, directory: &str, name: &str, max: usize) -> nix::Result<&[u8]> {
+        let (above, last) = directory.rsplit_once('/').ok_or(Errno::EINVAL)?;
+        if self.parent.as_ref().is_none_or(|(path, _)| path != above) {
+            let parent = self.open(cwd(), &[above, "/"], libc::O_PATH | libc::O_DIRECTORY)?;
+            self.parent = Some((above.into(), parent));
+        }
+        let parent = self.parent.as_ref().map_or(cwd(), |(_, parent)| parent.as_fd());
+        let file = open_parts(&mut self.path, parent, &[last, "/", name], libc::O_RDONLY)?;
+        let len = read_into(file.as_fd(), &mut self.bytes, max)?;
+        Ok(self.bytes.get(..len).unwrap_or_default())
+    }
+}
+
+fn open_parts(path: &mut Vec<u8>, dir: BorrowedFd<'_>, parts: &[&str], flags: i32) -> nix::Result<OwnedFd> {
+    path.clear();
+    parts.iter().for_each(|part| path.extend_from_slice(part.as_bytes()));
+    path.push(0);
+    open(dir, CStr::from_bytes_with_nul(path).map_err(|_| Errno::EINVAL)?, flags, 0)
 }
 
 fn read_full_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {

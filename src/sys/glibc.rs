@@ -23,6 +23,26 @@ struct Relocation {
     choose: extern "C" fn() -> *const c_void,
 }
 
+/// `Elf64_Phdr`.
+#[repr(C)]
+struct ProgramHeader {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: usize,
+    physical: u64,
+    in_file: u64,
+    in_memory: usize,
+    align: u64,
+}
+
+/// Of `ProgramHeader::kind`: what is read-only once the program is set up.
+const PT_GNU_RELRO: u32 = 0x6474_e552;
+/// Of `ProgramHeader::flags`.
+const PF_W: c_int = 2;
+const PF_R: c_int = 4;
+const PROT_READ: c_int = 1;
+
 type Words = *const *const c_char;
 
 #[allow(improper_ctypes)] // C sees none of the types: the linker's marks are between two of their addresses
@@ -30,6 +50,10 @@ unsafe extern "C" {
     static mut __environ: Words;
     static mut __libc_stack_end: *const c_void;
     static _dl_random: *const [usize; 2];
+    static _dl_phdr: *const ProgramHeader;
+    static _dl_phnum: usize;
+    static _dl_pagesize: usize;
+    static mut _dl_stack_flags: c_int;
     static __rela_iplt_start: [Relocation; 0];
     static __rela_iplt_end: [Relocation; 0];
     static __init_array_start: [Main; 0];
@@ -38,8 +62,9 @@ unsafe extern "C" {
     fn _dl_relocate_static_pie();
     fn __libc_setup_tls();
     fn __libc_early_init(first: bool);
-    fn __libc_init_first(count: c_int, words: Words, environment: Words);
+    fn __init_misc(count: c_int, words: Words, environment: Words);
     fn _init();
+    fn mprotect(at: *mut c_void, length: usize, protection: c_int) -> c_int;
     fn exit(status: c_int) -> !;
 }
 
@@ -63,8 +88,9 @@ static __x86_rep_stosb_threshold: c_long = 2 << 10;
 #[unsafe(no_mangle)]
 static __x86_string_control: c_int = 0;
 
-/// In glibc's order. Left out are its tunables, which are not for the environment of a program with root's rights to choose,
-/// and what serves a debugger, shared libraries and `pthread_exit` in `main`.
+/// In glibc's order. Left out are its tunables, which are not for the environment of a program with root's rights to choose;
+/// what serves a debugger and `pthread_exit` in `main`; and what it prepares for `dlopen` in a static program
+/// (`_dl_non_dynamic_init`): search paths, `/proc/self/exe`, the vDSO's symbols, without which clocks are system calls.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __libc_start_main(
     main: Main,
@@ -100,7 +126,17 @@ unsafe extern "C" fn __libc_start_main(
         std::arch::asm!("mov fs:[0x28], {}", in(reg) canary & !0xff, options(nostack, preserves_flags));
         std::arch::asm!("mov fs:[0x30], {}", in(reg) guard, options(nostack, preserves_flags));
         __libc_early_init(true);
-        __libc_init_first(count, words, environment);
+        __init_misc(count, words, environment);
+        _dl_stack_flags = PF_R | PF_W;
+        for n in 0.._dl_phnum {
+            let header = &*_dl_phdr.add(n);
+            if header.kind == PT_GNU_RELRO {
+                let (start, end) = (header.address & !(_dl_pagesize - 1), header.address + header.in_memory);
+                if mprotect(start as *mut c_void, (end & !(_dl_pagesize - 1)) - start, PROT_READ) != 0 {
+                    exit(127);
+                }
+            }
+        }
         _init();
         let (mut at, end) = ((&raw const __init_array_start).cast::<Main>(), (&raw const __init_array_end).cast());
         while at != end {
