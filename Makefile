@@ -213,7 +213,7 @@ deny:
 	$(CARGO) deny check --config .ci/deny.toml $(if $(ADVISORIES),advisories) bans licenses sources
 
 # Tests in the virtual machine on the oldest and the newest kernel of Debian that there is; `test-vm` has the one in between.
-# Left out: sweeps, figures and CRIU, which take long there or are of one kernel. Ten minutes a kernel on a quiet machine.
+# Left out: sweeps, figures and CRIU, which take long there or are of one kernel.
 OTHER_KERNELS = 6.1 newest
 SLOW = --skip faults:: --skip checkpoint:: --skip budget:: --skip bundles:: --skip contract:: --skip converge::
 test-kernels: release
