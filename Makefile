@@ -219,7 +219,7 @@ SLOW = --skip faults:: --skip checkpoint:: --skip budget:: --skip bundles:: --sk
 test-kernels: release
 	for kernel in $(OTHER_KERNELS); do TIMEOUT=3600 integration/vm/run -k $$kernel $(SLOW) || exit 1; done
 
-# What `make test` samples, in full, with the release build: half an hour on two processors.
+# What `make test` samples, in full, with the release build: ten minutes on two processors.
 stress: release
 	$(if $(SUDO),$(RUNNER)="sudo -E" )ONGGI_STRESS=full RUNTIME=$(abspath $(BIN)) $(CARGO) test --locked --test integration -- stress:: --test-threads 1
 
