@@ -23,7 +23,6 @@ pub use driver::Report;
 use nix::libc;
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 pub fn cases() -> Vec<Case> {
     let tracer = vec![
@@ -68,7 +67,7 @@ pub fn words(command: &Command) -> Vec<String> {
 
 pub fn trace(bundle: &Bundle, group: &CaseGroup, mode: &str, at: u64, command: &[&str]) -> Report {
     let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-    let order = Order { mode, at, command: &command, program: None, own: false, then: None, limit: Duration::from_secs(30) };
+    let order = Order { mode, at, command: &command, program: None, own: false, then: None, limit: 2 * crate::bundle::limit() };
     driver::trace(bundle, group.path(), &order).unwrap_or_else(|| panic!("{command:?} hangs at {at}"))
 }
 

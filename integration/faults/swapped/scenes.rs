@@ -20,8 +20,8 @@ const COVERED: [(&str, &str); 10] = [
     ("/proc/sys/net/ipv4/ip_default_ttl", "file"),
     ("/proc/1/attr/exec", "file"),
     ("/proc/keys", "file"),
-    ("/sys", "dir"),
     // What covers these is the container's then, to make devices and mount points in.
+    ("/sys", "dir+ro"),
     ("/dev", "dir+ro"),
     ("/dev/null", "file"),
     ("/scratch", "dir+ro"),
