@@ -105,6 +105,12 @@ static __x86_rep_movsb_stop_threshold: c_long = 768 << 10;
 static __x86_rep_stosb_threshold: c_long = 2 << 10;
 #[unsafe(no_mangle)]
 static __x86_string_control: c_int = 0;
+/// Since 2.40.
+#[unsafe(no_mangle)]
+static __x86_memset_non_temporal_threshold: c_long = 768 << 10;
+/// Since 2.40: what shared libraries are loaded for needs it.
+#[unsafe(no_mangle)]
+static _dl_x86_features_tlsdesc_state_size: usize = 0;
 
 /// In glibc's order. Left out are its tunables, which are not for the environment of a program with root's rights to choose;
 /// what serves a debugger and `pthread_exit` in `main`; and what it prepares for `dlopen` in a static program
