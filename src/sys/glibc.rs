@@ -36,6 +36,22 @@ struct ProgramHeader {
     align: u64,
 }
 
+/// `Elf64_Sym`.
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    kind: u16,
+    section: u16,
+    address: usize,
+    size: u64,
+}
+
+/// Where the kernel has put its shared object (vdso(7)).
+const AT_SYSINFO_EHDR: usize = 33;
+/// Of `ProgramHeader::kind`.
+const PT_DYNAMIC: u32 = 2;
+const DT_STRTAB: usize = 5;
+const DT_SYMTAB: usize = 6;
 /// Of `ProgramHeader::kind`: what is read-only once the program is set up.
 const PT_GNU_RELRO: u32 = 0x6474_e552;
 /// Of `ProgramHeader::flags`.
@@ -54,6 +70,7 @@ unsafe extern "C" {
     static _dl_phnum: usize;
     static _dl_pagesize: usize;
     static mut _dl_stack_flags: c_int;
+    static mut _dl_vdso_clock_gettime64: *const c_void;
     static __rela_iplt_start: [Relocation; 0];
     static __rela_iplt_end: [Relocation; 0];
     static __init_array_start: [Main; 0];
@@ -64,6 +81,7 @@ unsafe extern "C" {
     fn __libc_early_init(first: bool);
     fn __init_misc(count: c_int, words: Words, environment: Words);
     fn _init();
+    fn write(fd: c_int, bytes: *const c_void, length: usize) -> isize;
     fn mprotect(at: *mut c_void, length: usize, protection: c_int) -> c_int;
     fn exit(status: c_int) -> !;
 }
@@ -87,10 +105,16 @@ static __x86_rep_movsb_stop_threshold: c_long = 768 << 10;
 static __x86_rep_stosb_threshold: c_long = 2 << 10;
 #[unsafe(no_mangle)]
 static __x86_string_control: c_int = 0;
+/// Since 2.40.
+#[unsafe(no_mangle)]
+static __x86_memset_non_temporal_threshold: c_long = 768 << 10;
+/// Since 2.40: what shared libraries are loaded for needs it.
+#[unsafe(no_mangle)]
+static _dl_x86_features_tlsdesc_state_size: usize = 0;
 
 /// In glibc's order. Left out are its tunables, which are not for the environment of a program with root's rights to choose;
 /// what serves a debugger and `pthread_exit` in `main`; and what it prepares for `dlopen` in a static program
-/// (`_dl_non_dynamic_init`): search paths, `/proc/self/exe`, the vDSO's symbols, without which clocks are system calls.
+/// (`_dl_non_dynamic_init`: search paths, `/proc/self/exe`), but for the clock.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn __libc_start_main(
     main: Main,
@@ -128,12 +152,20 @@ unsafe extern "C" fn __libc_start_main(
         __libc_early_init(true);
         __init_misc(count, words, environment);
         _dl_stack_flags = PF_R | PF_W;
-        for n in 0.._dl_phnum {
-            let header = &*_dl_phdr.add(n);
+        let mut kernels = vector.add(1).cast::<[usize; 2]>();
+        while (*kernels)[0] != 0 {
+            if (*kernels)[0] == AT_SYSINFO_EHDR {
+                _dl_vdso_clock_gettime64 = clock((*kernels)[1] as *const u8);
+            }
+            kernels = kernels.add(1);
+        }
+        for header in std::slice::from_raw_parts(_dl_phdr, _dl_phnum) {
             if header.kind == PT_GNU_RELRO {
                 let (start, end) = (header.address & !(_dl_pagesize - 1), header.address + header.in_memory);
                 if mprotect(start as *mut c_void, (end & !(_dl_pagesize - 1)) - start, PROT_READ) != 0 {
-                    exit(127);
+                    let message = b"start: mprotect: relocated data cannot be made read-only\n";
+                    write(2, message.as_ptr().cast(), message.len());
+                    exit(1);
                 }
             }
         }
@@ -144,5 +176,39 @@ unsafe extern "C" fn __libc_start_main(
             at = at.add(1);
         }
         exit(main(count, words, environment))
+    }
+}
+
+/// `clock_gettime` of the vDSO, which begins at `object`; null if it has none. Else each look at a clock is a system call.
+unsafe fn clock(object: *const u8) -> *const c_void {
+    // SAFETY: the kernel made the object and mapped all of it: an ELF file at address 0, whose headers, symbols and names lie
+    // in its first pages (arch/x86/entry/vdso/vdso-layout.lds.S). Its names follow on its symbols.
+    unsafe {
+        let (headers, count) = (object.add(object.add(32).cast::<usize>().read()), object.add(56).cast::<u16>().read());
+        let (mut names, mut symbols) = (0, 0);
+        for header in std::slice::from_raw_parts(headers.cast::<ProgramHeader>(), count.into()) {
+            if header.kind == PT_DYNAMIC {
+                let mut entry = object.add(header.address).cast::<[usize; 2]>();
+                while (*entry)[0] != 0 {
+                    match *entry {
+                        [DT_STRTAB, at] => names = at,
+                        [DT_SYMTAB, at] => symbols = at,
+                        _ => {}
+                    }
+                    entry = entry.add(1);
+                }
+            }
+        }
+        if symbols == 0 || names < symbols {
+            return std::ptr::null();
+        }
+        let count = (names - symbols) / size_of::<Symbol>();
+        for symbol in std::slice::from_raw_parts(object.add(symbols).cast::<Symbol>(), count) {
+            let name = object.add(names + symbol.name as usize);
+            if std::ffi::CStr::from_ptr(name.cast()) == c"__vdso_clock_gettime" && symbol.section != 0 {
+                return object.add(symbol.address).cast();
+            }
+        }
+        std::ptr::null()
     }
 }

@@ -65,7 +65,7 @@ pub fn cases() -> Vec<Case> {
             "quadlet",
             "a container as a unit of systemd: started, its processes in the unit, restarted, stopped",
             "mkdir -p /run/containers/systemd
-            printf '[Container]\\nImage=%s\\nContainerName=%s\\nExec=sleep 4738\\nNetwork=none\\nPull=never\\nNotify=conmon\\n[Service]\\nTimeoutStopSec=10\\n' $IMAGE $NAME >/run/containers/systemd/$NAME.container
+            printf '[Container]\\nImage=%s\\nContainerName=%s\\nExec=sleep 4738\\nNetwork=none\\nPull=never\\nNotify=conmon\\nPodmanArgs=--stop-timeout=1\\n[Service]\\nTimeoutStopSec=60\\n' $IMAGE $NAME >/run/containers/systemd/$NAME.container
             trap 'systemctl stop $NAME; rm /run/containers/systemd/$NAME.container; systemctl daemon-reload' EXIT
             systemctl daemon-reload
             systemctl start $NAME || { journalctl -n 30 -u $NAME >&2; exit 1; }
