@@ -211,11 +211,12 @@ fn process() -> Vec<Case> {
                 .prints("RUNNING")
         }),
         case("stdin", "standard input from a pipe, to its end, into run and exec", |here| {
-            // ctr misses an end of file that comes before the task is there.
-            here.sh("{ echo hello; sleep 1; } | task $NAME --rm -- cat
+            // ctr misses an end of file that comes before the task is there, and so for ever.
+            here.sh("{ echo hello; eventually grep hello $DIR/run; } | task $NAME --rm -- cat >$DIR/run
                 task $NAME-2 -d -- sleep 1000
-                { echo exec; sleep 1; } | ctr task exec --exec-id a $NAME-2 cat
-                ctr task rm -f $NAME-2")
+                { echo exec; eventually grep exec $DIR/exec; } | ctr task exec --exec-id a $NAME-2 cat >$DIR/exec
+                ctr task rm -f $NAME-2 >&2
+                cat $DIR/run $DIR/exec")
                 .ok()
                 .prints_just("hello\nexec")
         }),
