@@ -32,16 +32,17 @@ fn is_for_here() -> bool {
         && is("CARGO_CFG_TARGET_FEATURE", "crt-static")
 }
 
-/// Builds a program with that start-up, and runs it: arguments, environment, memory, a thread and an errno must be right.
+/// Builds a program with that start-up, as the product is built, and runs it: arguments, environment, memory, a thread and an errno must be right.
 fn own_start_works(start: &Path) -> bool {
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let (source, program) = (out.join("start.rs"), out.join("start"));
     let text = format!("#![no_main]\n#[path = {start:?}]\nmod glibc;\n{TRIAL}");
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let linker = env::var("RUSTC_LINKER").map(|linker| format!("-Clinker={linker}")).ok();
     let built = std::fs::write(&source, text).is_ok()
         && Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
-            .args(["--edition=2024", "--crate-name=start", "-Cpanic=abort", "-Ctarget-feature=+crt-static"])
-            .args(["-Crelocation-model=static", "-Copt-level=2"])
+            .args(["--edition=2024", "--crate-name=start", "-Cpanic=abort", "-Copt-level=2"])
+            .args(flags.split('\x1f').filter(|flag| !flag.is_empty()))
             .args(linker)
             .arg("-o")
             .arg(&program)

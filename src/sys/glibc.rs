@@ -52,6 +52,8 @@ const AT_SYSINFO_EHDR: usize = 33;
 const PT_DYNAMIC: u32 = 2;
 const DT_STRTAB: usize = 5;
 const DT_SYMTAB: usize = 6;
+/// Of `ProgramHeader::kind`: the table of program headers itself, which comes before what it is about.
+const PT_PHDR: u32 = 6;
 /// Of `ProgramHeader::kind`: what is read-only once the program is set up.
 const PT_GNU_RELRO: u32 = 0x6474_e552;
 /// Of `ProgramHeader::flags`.
@@ -159,9 +161,14 @@ unsafe extern "C" fn __libc_start_main(
             }
             kernels = kernels.add(1);
         }
+        let mut moved = 0;
         for header in std::slice::from_raw_parts(_dl_phdr, _dl_phnum) {
+            if header.kind == PT_PHDR {
+                moved = _dl_phdr.addr() - header.address;
+            }
             if header.kind == PT_GNU_RELRO {
-                let (start, end) = (header.address & !(_dl_pagesize - 1), header.address + header.in_memory);
+                let at = moved + header.address;
+                let (start, end) = (at & !(_dl_pagesize - 1), at + header.in_memory);
                 if mprotect(start as *mut c_void, (end & !(_dl_pagesize - 1)) - start, PROT_READ) != 0 {
                     let message = b"start: mprotect: relocated data cannot be made read-only\n";
                     write(2, message.as_ptr().cast(), message.len());
