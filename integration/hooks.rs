@@ -1,12 +1,13 @@
 //! Hooks of all six stages: when, where and with what they run, and what becomes of the container when one fails.
 
-use crate::bundle::{Bundle, Container};
+use crate::bundle::{Bundle, Container, find_program};
 use crate::case;
 use crate::case::Case;
 use crate::hostdelta::Snapshot;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// In the order of a container's life.
@@ -41,6 +42,7 @@ pub fn cases() -> Vec<Case> {
         case!(their_output_goes_to_the_files_of_the_annotations).except("runc", "knows no such annotation"),
         case!(a_file_for_their_output_that_cannot_be_opened_is_named).ours("others word it otherwise"),
         case!(a_hook_need_not_read_the_state).except("crun", "at times fails").except("runc", "at times fails"),
+        case!(devices_are_restricted_before_a_hook_of_the_container).ours("when it loads the device program is ours"),
     ]
 }
 
@@ -358,4 +360,21 @@ fn a_hook_need_not_read_the_state() {
     // More than a pipe holds.
     let bundle = STAGES.iter().fold(Bundle::new(), |bundle, stage| hook(bundle, stage, "exit 0"));
     bundle.set("/annotations", json!({"long": "x".repeat(200_000)})).stdout();
+}
+
+/// Without hooks the device program is loaded beside the child, which then runs nothing of the container's yet.
+fn devices_are_restricted_before_a_hook_of_the_container() {
+    assert!(find_program("strace").is_some(), "strace is not here (package strace)");
+    let bundle = hook(Bundle::new().args(["true"]), "createContainer", "true");
+    bundle.write();
+    let log = bundle.home.join("strace");
+    let run = bundle.command(["run", &bundle.id]);
+    let mut strace = Command::new("strace");
+    strace.args(["--trace=bpf,clone3", "--output"]).arg(&log).arg(run.get_program()).args(run.get_args());
+    strace.current_dir(bundle.dir());
+    let output = bundle.finish(strace);
+    assert_eq!(output.status, 0, "{output:?}");
+    let calls = fs::read_to_string(log).expect("read strace's log");
+    let at = |text: &str| calls.lines().position(|line| line.contains(text)).unwrap_or_else(|| panic!("no {text}: {calls}"));
+    assert!(at("BPF_PROG_ATTACH") < at("clone3("), "{calls}");
 }

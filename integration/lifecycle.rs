@@ -1,4 +1,4 @@
-//! create, start, state, kill, delete, list: what engines read and match. The words of the errors are runc's.
+//! create, start, state, kill, delete: what engines read and match. The words of the errors are runc's.
 
 use crate::bundle::{Bundle, Output, eventually, within};
 use crate::case;
@@ -6,7 +6,6 @@ use crate::case::Case;
 use crate::hostdelta::Snapshot;
 use serde_json::{Value, json};
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 const WORDS: &str = "words its errors otherwise";
@@ -47,9 +46,6 @@ pub fn cases() -> Vec<Case> {
         case!(kill_sends_term_when_not_told_otherwise).except("crun", "has no default signal"),
         case!(kill_of_a_stopped_container_says_so).except("crun", WORDS),
         case!(kill_of_an_unknown_signal_fails).except("crun", "takes any word for signal 0"),
-        case!(list_prints_a_table_json_and_ids).except("crun", "its table has other columns"),
-        case!(a_stranger_at_the_fifo_is_no_init),
-        case!(list_and_state_tell_the_same).except("crun", "calls an init that waits running when it is frozen"),
         case!(errors_go_to_the_log_and_to_stderr).except("crun", "logs the level only with --debug"),
         case!(a_text_log_is_the_default),
         case!(another_file_can_be_the_config).except("runc", "has no such flag"),
@@ -359,77 +355,6 @@ fn kill_of_an_unknown_signal_fails() {
         assert!(output.status != 0 && !output.stderr.is_empty(), "{signal:?}: {output:?}");
     }
     assert_eq!(container.status(), "running");
-}
-
-fn list_prints_a_table_json_and_ids() {
-    let bundle = sleeper();
-    let empty = bundle.call(["list", "--format", "json"]);
-    assert_eq!((empty.status, empty.stdout.trim()), (0, "null"), "{empty:?}");
-    let container = bundle.create();
-    assert_eq!(bundle.call(["list", "--quiet"]).stdout, format!("{}\n", bundle.id));
-    let table = bundle.call(["list"]).stdout;
-    let words: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
-    assert!(table.starts_with("ID "), "{table}");
-    assert_eq!(&words[..4], [&bundle.id, &container.pid.to_string(), "created", &bundle.dir().display().to_string()]);
-    let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("parse the list");
-    assert_eq!((&list[0]["id"], &list[0]["status"], &list[0]["owner"]), (&json!(bundle.id), &json!("created"), &json!("root")));
-}
-
-fn list_and_state_tell_the_same() {
-    // Annotations and a name whose JSON has escapes, and one whose JSON has none.
-    let odd = sleeper().set("/annotations", json!({"a\"b": "c\\d\n"}));
-    for bundle in [sleeper(), sleeper().set("/annotations", json!({"a": "{b}"})), odd] {
-        let container = bundle.create();
-        let same = |status: &str| {
-            let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("parse the list");
-            let (mut listed, mut state) = (list[0].clone(), container.state());
-            listed["owner"].take();
-            state["owner"].take();
-            assert_eq!(listed, state, "{status}");
-            assert_eq!(state["status"], status);
-            let table = bundle.call(["list"]).stdout;
-            let row: Vec<&str> = table.lines().nth(1).unwrap_or_default().split_whitespace().collect();
-            let pid = state["pid"].to_string();
-            let cells = [
-                &bundle.id,
-                &pid,
-                status,
-                &bundle.dir().display().to_string(),
-                state["created"].as_str().unwrap_or_default(),
-                "root",
-            ];
-            assert_eq!(row, cells, "{table}");
-        };
-        same("created");
-        container.ok("pause", &[]);
-        same("paused");
-        container.ok("resume", &[]);
-        container.start();
-        same("running");
-        container.ok("pause", &[]);
-        same("paused");
-        container.ok("resume", &[]);
-        container.kill("KILL");
-        container.wait();
-        same("stopped");
-    }
-}
-
-fn a_stranger_at_the_fifo_is_no_init() {
-    let bundle = sleeper();
-    let container = bundle.create();
-    let fifo = bundle.root().join(&bundle.id).join("exec.fifo");
-    let mut open = fs::OpenOptions::new();
-    open.read(true).custom_flags(nix::libc::O_NONBLOCK);
-    let listed = || bundle.call(["list", "--format", "json"]).stdout;
-    let stranger = open.open(&fifo).expect("open the FIFO");
-    assert!(listed().contains("\"created\""), "{}", listed());
-    container.kill("KILL");
-    container.wait();
-    assert!(listed().contains("\"stopped\""), "{}", listed());
-    assert_eq!(container.status(), "stopped");
-    drop(stranger);
-    assert!(listed().contains("\"stopped\""), "{}", listed());
 }
 
 fn errors_go_to_the_log_and_to_stderr() {

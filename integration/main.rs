@@ -41,6 +41,7 @@ mod exec_streams;
 mod fault_matrix;
 mod hooks;
 mod lifecycle;
+mod list;
 mod mounts;
 mod namespaces;
 mod nested;
@@ -105,6 +106,7 @@ fn main() -> ExitCode {
         budget::cases(),
         checkpoint::cases(),
         lifecycle::cases(),
+        list::cases(),
         mounts::cases(),
         namespaces::cases(),
         nested::cases(),
