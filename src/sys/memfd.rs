@@ -34,7 +34,14 @@ fn raw_create(name: &CStr, flags: libc::c_uint) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// How often a file is sealed whose pages somebody holds: the kernel waits for them each time, 150 ms.
+const TRIES: u32 = 20;
+
 /// Makes contents and mode of a memory file final. The mode stays changeable before Linux 6.3.
+///
+/// # Errors
+/// EBUSY if some of its pages are held for seconds. On a busy machine the kernel itself holds one for longer than it waits
+/// (mm/memfd.c): it moves pages about.
 pub fn seal(fd: BorrowedFd<'_>) -> nix::Result<()> {
     match add_seals(fd, CONTENT | F_SEAL_EXEC) {
         Err(Errno::EINVAL) => add_seals(fd, CONTENT),
@@ -43,8 +50,14 @@ pub fn seal(fd: BorrowedFd<'_>) -> nix::Result<()> {
 }
 
 fn add_seals(fd: BorrowedFd<'_>, seals: libc::c_int) -> nix::Result<()> {
-    // SAFETY: F_ADD_SEALS takes an int and touches no memory of ours.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into()).map(drop)
+    let mut tries = 1;
+    loop {
+        // SAFETY: F_ADD_SEALS takes an int and touches no memory of ours.
+        match check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into()) {
+            Err(Errno::EBUSY) if tries < TRIES => tries += 1,
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// Whether the contents of a file are final. A file that cannot have seals has none.
@@ -100,6 +113,24 @@ mod tests {
         assert!(is_sealed(file.as_fd()));
         assert_eq!(file.write(b"two").unwrap_err().raw_os_error(), Some(libc::EPERM));
         assert!(file.set_len(0).is_err());
+    }
+
+    #[test]
+    fn a_file_is_sealed_once_nobody_holds_its_pages() {
+        let mut file = File::from(create(c"test").unwrap());
+        file.write_all(&[7; 4096]).unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let mut start = 0;
+        // SAFETY: both descriptors are open and `start` is ours; the pipe then holds the file's own page.
+        let moved = unsafe { libc::splice(file.as_raw_fd(), &raw mut start, writer.as_raw_fd(), std::ptr::null_mut(), 4096, 0) };
+        assert_eq!(moved, 4096);
+        let holder = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(500));
+            std::io::Read::read_exact(&mut reader, &mut [0; 4096]).unwrap();
+        });
+        seal(file.as_fd()).unwrap();
+        assert!(is_sealed(file.as_fd()));
+        holder.join().unwrap();
     }
 
     #[test]
