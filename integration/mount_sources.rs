@@ -1,4 +1,5 @@
-//! Bind mounts whose source is a path inside the root: it shows what the entries before have mounted there.
+//! Bind mounts whose source is a path inside the root: it shows what the entries before have mounted there. And destinations
+//! that are written as paths of the host.
 
 use crate::bundle::Bundle;
 use crate::case;
@@ -23,6 +24,8 @@ pub fn cases() -> Vec<Case> {
         case!(links_on_the_way_stay_inside).ours("others follow them on the host"),
         case!(a_source_that_is_not_inside_is_named),
         case!(what_no_entry_covers_is_the_host_s),
+        case!(a_destination_may_be_a_path_of_the_host).except("crun", "takes it from the container's /"),
+        case!(proc_is_found_in_a_path_of_the_host).ours("others have other words, or none"),
     ]
 }
 
@@ -128,4 +131,30 @@ fn what_no_entry_covers_is_the_host_s() {
     fs::write(bundle.rootfs().join("shown/file"), "of the root\n").expect("write a file");
     let bundle = bind(bundle, "ROOT/shown", "/copy", &["bind", "ro"]);
     assert_eq!(bundle.sh("cat /copy/file").stdout(), "of the root\n");
+}
+
+fn a_destination_may_be_a_path_of_the_host() {
+    let bundle = Bundle::new();
+    // runc 1.1 makes none in this case.
+    for below in ["mnt", "etc/x"] {
+        fs::create_dir_all(bundle.rootfs().join(below)).expect("make a mount point");
+    }
+    let (root, home) = (bundle.rootfs().display().to_string(), bundle.home.display().to_string());
+    let bundle = bundle.mount(&format!("{root}/mnt"), "tmpfs", "tmpfs", &[]).mount(
+        &format!("{root}/../rootfs/etc/x"),
+        "tmpfs",
+        "tmpfs",
+        &[],
+    );
+    // Beside the root's it is the container's own path.
+    let bundle = bundle.mount(&format!("{home}/other"), "tmpfs", "tmpfs", &[]);
+    let script = format!("cut -d' ' -f2 /proc/mounts | grep -e '^/mnt$' -e '^/etc/x$' -e '^{home}'");
+    assert_eq!(bundle.sh(&script).stdout(), format!("/mnt\n/etc/x\n{home}/other\n"));
+}
+
+/// A path that is only taken for one inside later would pass by what is forbidden there.
+fn proc_is_found_in_a_path_of_the_host() {
+    let bundle = Bundle::new();
+    let target = bundle.rootfs().join("proc/sys/kernel").display().to_string();
+    bundle.mount(&target, "tmpfs", "tmpfs", &[]).fails("/mounts/7/destination: /proc/sys/kernel cannot be mounted");
 }

@@ -150,8 +150,13 @@ impl Entry<'_> {
             let below = Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 };
             return match self.shown_inside(&path) {
                 Some(inside) => {
+                    let tree = self.clone_of(asked.rbind, below)?;
+                    if tree.idmap.is_some() && self.context.namespaces.has(flags::NEWUSER) {
+                        let cause = "the container's user namespace may not map it, and outside it cannot be seen";
+                        return Err(Error::new("idmapped mount of what is mounted in the container", cause).at(self.field));
+                    }
                     let slot = Slot(opens.len());
-                    opens.push(self.open(&inside, What::Inside(self.clone_of(asked.rbind, below)?))?);
+                    opens.push(self.open(&inside, What::Inside(tree))?);
                     Ok(Source::Inside(slot))
                 }
                 None => self.tree(&path, asked.rbind, below, opens),
@@ -222,9 +227,8 @@ impl Entry<'_> {
     /// Where a source lies inside the root, if it is to show what an entry before this one has mounted there. A source is the
     /// host's otherwise, and opened while nothing of the container's can be in the way.
     fn shown_inside(&self, source: &Path) -> Option<String> {
-        let root = self.context.bundle.join(&self.context.spec.root.as_ref()?.path);
-        let (root, source) = (clean(&root.to_string_lossy()), clean(&source.to_string_lossy()));
-        let inside = clean(source.strip_prefix(&root).filter(|rest| rest.is_empty() || rest.starts_with('/'))?);
+        let inside = self.context.spec.inside_root(self.context.bundle, source)?;
+        let inside = inside.to_string_lossy().into_owned();
         let mut targets = self.before.iter().map(|m| clean(&m.destination().to_string_lossy()));
         let shows =
             |target: String| target == inside || is_below(&inside, &target) || self.asked.rbind && is_below(&target, &inside);
