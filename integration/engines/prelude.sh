@@ -32,6 +32,17 @@ terminal() {
     SHELL=/bin/bash script -qec "stty rows 33 cols 99; $(declare -f task); $1" /dev/null <>"$input"
 }
 
+# Run in a terminal: it prints the caller's size, as soon as it has that. Engines copy it before the program starts, or after.
+SIZED='until stty size | grep 33.99; do sleep 0.1; done'
+
+# still COMMAND: what it prints stays the same for a moment.
+still() {
+    local before
+    before=$($1)
+    sleep 0.4
+    [ "$before" = "$($1)" ]
+}
+
 # status COMMAND...: prints its exit status, whatever it is.
 status() {
     local status=0
