@@ -33,7 +33,7 @@ terminal() {
 }
 
 # Run in a terminal: it prints the caller's size, as soon as it has that. Engines copy it before the program starts, or after.
-SIZED='until stty size | grep 33.99; do sleep 0.1; done'
+SIZED='until stty size 2>/dev/null | grep 33.99; do sleep 0.1; done'
 
 # still COMMAND: what it prints stays the same for a moment.
 still() {
