@@ -1,4 +1,4 @@
-# Functions for the scripts of the cases. RUNTIME, CGROUPS, IMAGE, NAME and DIR are in the environment.
+# Functions for the scripts of the cases. RUNTIME, CGROUPS, IMAGE, TRIES, NAME and DIR are in the environment.
 
 # task ID [FLAG...] -- PROGRAM [ARG...]: ctr run. Without the shares that it asks for by default, unless they are wanted: not
 # every host has that controller on cgroup v2.
@@ -18,7 +18,7 @@ task() {
 # eventually COMMAND...: until it succeeds, at most so long.
 eventually() {
     local tries
-    for tries in $(seq 200); do
+    for tries in $(seq "$TRIES"); do
         if "$@" >/dev/null 2>&1; then return; fi
         sleep 0.1
     done

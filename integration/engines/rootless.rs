@@ -81,7 +81,8 @@ impl User {
     fn command(&self, directory: &Path, script: &Path) -> String {
         let User { name, id } = self;
         let (directory, script) = (directory.display(), script.display());
-        let kept = "\"PATH=$PATH\" \"RUNTIME=$RUNTIME\" \"CGROUPS=$CGROUPS\" \"IMAGE=$IMAGE\" TERM=xterm LANG=C.UTF-8";
+        let kept =
+            "\"PATH=$PATH\" \"RUNTIME=$RUNTIME\" \"CGROUPS=$CGROUPS\" \"IMAGE=$IMAGE\" \"TRIES=$TRIES\" TERM=xterm LANG=C.UTF-8";
         let own = format!("HOME=/home/{name} USER={name} XDG_RUNTIME_DIR=/run/user/{id} DIR={directory} NAME=c");
         if system::driver() == "systemd" {
             let bus = format!("DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{id}/bus");

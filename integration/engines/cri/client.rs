@@ -5,7 +5,7 @@
 
 use super::message::Message;
 use crate::daemons::HANDLER;
-use crate::here::Here;
+use crate::here::{Here, patience};
 use crate::{image, system};
 use std::fs;
 use std::path::PathBuf;
@@ -158,7 +158,7 @@ impl Container {
     }
 
     fn status_once(&self, what: &str, is_so: impl Fn(&Message) -> bool) -> Message {
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_secs(patience(60).into());
         loop {
             let status = must("ContainerStatus", &self.named()).get_message(1);
             if is_so(&status) {

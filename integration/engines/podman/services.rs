@@ -2,7 +2,7 @@
 
 use super::{case, ok, rust};
 use crate::case::{Case, Need};
-use crate::here::Here;
+use crate::here::{Here, SCRIPT, patience};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -101,8 +101,8 @@ pub fn cases() -> Vec<Case> {
 fn notified(here: &Here, wanted: &'static [&str], script: &str) {
     let path = here.dir.join("notify");
     let socket = UnixDatagram::bind(&path).expect("bind a socket");
-    // Longer than a script may take.
-    socket.set_read_timeout(Some(Duration::from_secs(300))).expect("set a time limit");
+    let limit = Duration::from_secs(patience(SCRIPT).into());
+    socket.set_read_timeout(Some(limit)).expect("set a time limit");
     let mark = here.dir.join("told");
     let reader = std::thread::spawn(move || {
         let mut told = String::new();
