@@ -1,8 +1,8 @@
 //! What was published of container runtimes and their neighbours, a test or more for each: faults that others had, which must
 //! not come, or come back. A case's name begins with the number of its kind of fault, and the name under which one was published.
 //!
-//! `guards.tsv` lists what is taken out of the program to see a test fail, and what has not been seen to fail yet; `make guards`
-//! takes out one after another. What an attacker exchanges meanwhile, at each system call, is tried by `faults`.
+//! `guards.tsv` lists what is taken out of the program to see a test fail, for each of them; `make guards` takes out one after
+//! another. What an attacker exchanges meanwhile, at each system call, is tried by `faults`.
 
 mod credentials;
 mod descriptors;

@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
     let own = vec![
         case!(a_count_goes_on),
         case!(a_count_goes_on_in_files).except("runc", FILES),
+        case!(streams_are_known_that_the_program_has_moved),
         case!(five_times_in_a_row),
         case!(what_is_left_running_runs),
         case!(a_paused_container_is_saved_and_stays_paused),
@@ -213,6 +214,20 @@ fn a_count_goes_on_in_files() {
     let printed = || fs::read_to_string(&path).expect("read the file");
     eventually("it prints", || printed().lines().count() as u64 > last + 3);
     assert!(printed().lines().take(last as usize + 3).enumerate().all(|(n, line)| line == (n + 1).to_string()), "{}", printed());
+}
+
+/// As a shell does for the time of `echo >file`.
+fn streams_are_known_that_the_program_has_moved() {
+    let bundle = Bundle::new().sh(&format!("exec 5>&1 >/dev/shm/log; {}", COUNT.replacen("echo $i;", "echo $i >&5;", 1)));
+    let (_container, mut lines) = started(&bundle);
+    for round in 0..2 {
+        let last = number(&mut lines);
+        let _ = fs::remove_dir_all(images(&bundle));
+        checkpoint(&bundle, &[]);
+        lines = restored(&bundle, &[]).1;
+        let now = number(&mut lines);
+        assert!(now > last, "round {round}: {now} after {last}");
+    }
 }
 
 fn five_times_in_a_row() {

@@ -8,7 +8,7 @@ use crate::case;
 use crate::case::{Case, runtime};
 use crate::checkpoint::{able, mounts::exchanged_mount_points_open_nothing};
 use crate::exec::sleeper;
-use crate::rootless::{as_user, of_user};
+use crate::rootless::{USER, as_user, of_user};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -38,7 +38,7 @@ pub fn cases() -> Vec<Case> {
 /// In a directory of the caller's PATH, and in the root file system, lie programs of the names that a runtime may want.
 fn sec_16_cve_2026_84042_helpers_are_run_by_their_place() {
     let bundle = of_user().args(["true"]);
-    let two = json!([{"containerID": 0, "hostID": 1000, "size": 1}, {"containerID": 1, "hostID": 200_000, "size": 100}]);
+    let two = json!([{"containerID": 0, "hostID": USER, "size": 1}, {"containerID": 1, "hostID": 200_000, "size": 100}]);
     let bundle = bundle.set("/linux/uidMappings", two.clone()).set("/linux/gidMappings", two);
     let evil = bundle.dir().join("evil");
     let marker = bundle.home.join("marker");
@@ -52,7 +52,7 @@ fn sec_16_cve_2026_84042_helpers_are_run_by_their_place() {
         }
     }
     bundle.write();
-    chown(&bundle.home, Some(1000), Some(1000)).expect("let the user write there");
+    chown(&bundle.home, Some(USER), Some(USER)).expect("let the user write there");
     let mut run = as_user(&bundle.command(["run", &bundle.id]));
     run.env("PATH", format!("{}:/usr/bin:/bin", evil.display()));
     // Whether it may map what it asks for is not the question.

@@ -6,6 +6,7 @@ use crate::bundle::{Bundle, Output};
 use crate::canary::{Canary, link};
 use crate::case;
 use crate::case::Case;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::mkfifo;
 use serde_json::{Value, json};
@@ -32,6 +33,37 @@ pub fn cases() -> Vec<Case> {
         case!(sec_06_cve_2019_19921_a_moved_root_leaves_no_bare_proc),
         case!(sec_25_cve_2026_87766_links_inside_work),
     ]
+}
+
+/// A canary on a mount of its own, which is shared: what a container with a shared root mounts there shows on the host.
+struct Shared {
+    canary: Canary,
+}
+
+impl Shared {
+    fn new(bundle: &Bundle) -> Shared {
+        let canary = Canary::new(bundle);
+        let nothing = None::<&str>;
+        mount(Some(&canary.path), &canary.path, nothing, MsFlags::MS_BIND, nothing).expect("bind the canary");
+        mount(nothing, &canary.path, nothing, MsFlags::MS_SHARED, nothing).expect("share the canary");
+        Shared { canary }
+    }
+
+    #[track_caller]
+    fn assert_no_mount(&self, what: &str) {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read the mounts");
+        let below = format!("{}/", self.canary.path.display());
+        let found: Vec<&str> =
+            mounts.lines().filter(|line| line.split(' ').nth(4).is_some_and(|place| place.starts_with(&below))).collect();
+        assert!(found.is_empty(), "{what}: {found:?}");
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // What a test that fails has left on it goes along.
+        let _ = umount2(&self.canary.path, MntFlags::MNT_DETACH);
+    }
 }
 
 /// Runs it; with the status, what differs is up to the runtime, but the canary must be as before.
@@ -97,16 +129,21 @@ fn sec_15_cve_2026_41579_dev_is_a_link() {
     }
 }
 
+/// Mounts that the container makes show on the host where its root is shared: what is hidden must not be the canary.
 fn sec_05_cve_2019_18837_links_at_hidden_paths() {
-    for field in ["maskedPaths", "readonlyPaths"] {
-        for (name, more) in [("file", ""), ("dir", ""), ("deep", "/file")] {
-            let place = format!("/hidden{more}");
-            let bundle = Bundle::new().set(&format!("/linux/{field}"), json!([place]));
-            let canary = Canary::new(&bundle);
-            link(&bundle, "/hidden", &canary.names(name)[1]);
-            runs(&bundle, &canary, &format!("{field}: {place}"));
-            // Its mounts are not the host's, but were they, this would fail.
-            fs::write(canary.path.join("deep/file"), "sings\n").expect("the canary can be written");
+    for propagation in ["", "shared"] {
+        for field in ["maskedPaths", "readonlyPaths"] {
+            for (name, more) in [("file", ""), ("dir", ""), ("deep", "/file")] {
+                let place = format!("/hidden{more}");
+                let bundle = Bundle::new().set(&format!("/linux/{field}"), json!([place]));
+                let bundle = bundle.set("/linux/rootfsPropagation", propagation);
+                let shared = Shared::new(&bundle);
+                let canary = &shared.canary;
+                link(&bundle, "/hidden", &canary.names(name)[1]);
+                let what = format!("{field} {propagation}: {place}");
+                runs(&bundle, canary, &what);
+                shared.assert_no_mount(&what);
+            }
         }
     }
 }
@@ -143,14 +180,22 @@ fn sec_06_cve_2019_19921_proc_is_a_symlink() {
 }
 
 fn sec_06_cve_2025_54867_links_below_dev() {
-    for place in ["/dev/pts", "/dev/shm", "/dev/mqueue"] {
-        // A /dev of the rootfs, so that links in it count.
-        let bundle = Bundle::new();
-        let mounts: Vec<Value> = bundle.config["mounts"].as_array().expect("mounts").clone();
-        let bundle = bundle.set("/mounts", mounts.into_iter().filter(|mount| mount["destination"] != "/dev").collect::<Vec<_>>());
-        let canary = Canary::new(&bundle);
-        link(&bundle, place, &canary.names("dir/new")[0]);
-        runs(&bundle, &canary, place);
+    for propagation in ["", "shared"] {
+        for place in ["/dev/pts", "/dev/shm", "/dev/mqueue"] {
+            for name in ["dir/new", "dir"] {
+                // A /dev of the rootfs, so that links in it count.
+                let bundle = Bundle::new().set("/linux/rootfsPropagation", propagation);
+                let mounts: Vec<Value> = bundle.config["mounts"].as_array().expect("mounts").clone();
+                let keeps = |mount: &Value| mount["destination"] != "/dev";
+                let bundle = bundle.set("/mounts", mounts.into_iter().filter(keeps).collect::<Vec<_>>());
+                let shared = Shared::new(&bundle);
+                let canary = &shared.canary;
+                link(&bundle, place, &canary.names(name)[0]);
+                let what = format!("{place} {propagation} -> {name}");
+                runs(&bundle, canary, &what);
+                shared.assert_no_mount(&what);
+            }
+        }
     }
 }
 
@@ -181,7 +226,17 @@ fn sec_13_cve_2025_31133_dev_null_is_something_else() {
 }
 
 fn sec_25_cve_2026_87766_links_to_the_old_root() {
-    for target in ["/oldroot", "/proc/1/root", "/proc/self/cwd", "/proc/self/root", ".", "/proc/self/fd/3", "/proc/1/cwd/../.."] {
+    for target in [
+        "/oldroot",
+        "/proc/1/root",
+        "/proc/self/cwd",
+        "/proc/self/root",
+        ".",
+        "/proc/self/fd/3",
+        "/proc/1/cwd/../..",
+        "/..",
+        "..",
+    ] {
         let bundle = Bundle::new();
         let canary = Canary::new(&bundle);
         let bundle = bundle.sh(&format!("! cat /way{}/deep/file 2>&1", canary.path.display()));
@@ -217,28 +272,35 @@ fn sec_25_cve_2026_87766_links_inside_work() {
     assert_eq!(bundle.stdout(), "711\n711\n/run\n");
 }
 
-/// A stream on the null device is opened again inside: only if what lies there is that device.
+/// A stream on the null device is opened again inside: only if what lies there is that device. In a /dev that is somebody
+/// else's, and in one of the rootfs.
 fn sec_13_cve_2026_88265_streams_on_a_null_device_of_the_container() {
-    for kind in ["link", "file", "other device", "fifo", "missing"] {
-        let bundle = Bundle::new();
-        let canary = Canary::new(&bundle);
-        let dev = bundle.home.join("dev");
-        for name in ["", "pts", "shm", "mqueue"] {
-            fs::create_dir(dev.join(name)).expect("make a directory");
+    for own in [false, true] {
+        for kind in ["link", "file", "other device", "fifo", "missing"] {
+            let bundle = Bundle::new();
+            let canary = Canary::new(&bundle);
+            let dev = if own { bundle.rootfs().join("dev") } else { bundle.home.join("dev") };
+            for name in ["", "pts", "shm", "mqueue"] {
+                fs::create_dir_all(dev.join(name)).expect("make a directory");
+            }
+            let null = dev.join("null");
+            match kind {
+                "link" => std::os::unix::fs::symlink(&canary.names("null")[1], &null).expect("make a link"),
+                "file" => fs::write(&null, "not null").expect("write a file"),
+                "other device" => {
+                    mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("make a node");
+                }
+                "fifo" => mkfifo(&null, Mode::from_bits_truncate(0o666)).expect("make a FIFO"),
+                _ => {}
+            }
+            let bundle = without_mounts(bundle, "/dev");
+            let bundle = if own { bundle } else { bundle.mount("/dev", "bind", &dev.display().to_string(), &["rbind"]) };
+            let bundle = bundle.sh("stat -L -c %F,%t:%T /proc/self/fd/0");
+            let what = format!("{kind}, its own: {own}");
+            let output = runs(&bundle, &canary, &what);
+            assert!(output.status != 0 || output.stdout == "character special file,1:3\n", "{what}: {output:?}");
+            assert!(output.status == 0 || kind != "missing", "{what}: {output:?}");
         }
-        let null = dev.join("null");
-        match kind {
-            "link" => std::os::unix::fs::symlink(&canary.names("null")[1], &null).expect("make a link"),
-            "file" => fs::write(&null, "not null").expect("write a file"),
-            "other device" => mknod(&null, SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(1, 5)).expect("make a node"),
-            "fifo" => mkfifo(&null, Mode::from_bits_truncate(0o666)).expect("make a FIFO"),
-            _ => {}
-        }
-        let bundle = without_mounts(bundle, "/dev").mount("/dev", "bind", &dev.display().to_string(), &["rbind"]);
-        let bundle = bundle.sh("stat -L -c %F,%t:%T /proc/self/fd/0");
-        let output = runs(&bundle, &canary, kind);
-        assert!(output.status != 0 || output.stdout == "character special file,1:3\n", "{kind}: {output:?}");
-        assert!(output.status == 0 || !["fifo", "link"].contains(&kind), "{kind}: {output:?}");
     }
 }
 

@@ -125,7 +125,8 @@ pub fn print() {
     }
     let failed: usize = rows.iter().map(|row| row.failed).sum();
     println!("{table}\n{} sweeps, {failed} points failed\n", rows.len());
-    if let Some(target) = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().filter(|target| target.exists()) {
+    // That of a target which is named, as ours always is, lies below the target's name.
+    if let Some(target) = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors().nth(2).filter(|target| target.exists()) {
         fs::write(target.join("sweeps.md"), table).expect("write the table of sweeps");
     }
 }

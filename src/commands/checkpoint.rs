@@ -9,22 +9,19 @@ use crate::config::Bundle;
 use crate::criu::Session;
 use crate::criu::message::{Answer, CgroupMode, Features, Kind, Options};
 use crate::criu::mountinfo::{self, Mount};
+use crate::criu::streams;
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{self, Plan, Request, outside};
 use crate::store::{Record, Store, unknown};
 use crate::sys::{fs, inroot};
 use std::ffi::CString;
-use std::fs::{DirBuilder, File};
+use std::fs::DirBuilder;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// What the standard streams were, beside CRIU's own images: keys by which `restore` finds those that lie outside.
-pub(super) const DESCRIPTORS: &str = "descriptors.json";
-/// What follows the key of a stream that was the null device.
-const NULL: &str = ":/dev/null";
 /// An annotation that names CRIU's configuration file; empty for none.
 const CONFIGURATION: &str = "org.criu.config";
 /// Where that file is looked for otherwise. The second is runc's.
@@ -79,7 +76,8 @@ pub fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<u8> {
         let mounts = mountinfo::of(record.pid)?;
         name_mounts(&mut options, &plan, record.pid, &mounts)?;
         name_namespaces(&mut options, &plan, record.pid)?;
-        name_streams(&mut options, &dirs, record.pid, &mounts)?;
+        options.external.extend(streams::external(&record.streams));
+        streams::save(&record.streams, &dirs.images_path)?;
     }
     entry.name_criu(session.pid())?;
     let saved = session.work(kind, &options, &dirs.log, &mut |answer: &Answer, _| match (answer.script.as_str(), ready.take()) {
@@ -237,75 +235,4 @@ fn name_namespaces(options: &mut Options, plan: &Plan, pid: i32) -> Result<()> {
         options.external.push(format!("{kind}[{inode}]:{key}"));
     }
     Ok(())
-}
-
-/// Writes down what the standard streams are, and names those that are files outside.
-fn name_streams(options: &mut Options, dirs: &Directories, pid: i32, mounts: &[Mount]) -> Result<()> {
-    let mut keys = Vec::new();
-    for n in 0..3 {
-        let path = format!("/proc/{pid}/fd/{n}");
-        let mut key = match std::fs::read_link(&path) {
-            Ok(target) => target.to_string_lossy().into_owned(),
-            // Closed.
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(e) => return Err(e).step("readlink", || format!("read {path}")),
-        };
-        if key.starts_with('/')
-            && let Some((outside, is_null)) = outside_file(pid, n, mounts)?
-        {
-            if !options.external.contains(&outside) {
-                options.external.push(outside.clone());
-            }
-            key = if is_null { outside + NULL } else { outside };
-        }
-        keys.push(key);
-    }
-    let path = dirs.images_path.join(DESCRIPTORS);
-    let step = || format!("write {}", path.display());
-    let bytes = serde_json::to_vec(&keys).map_err(|e| Error::new(step(), e.to_string()))?;
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&path).step("openat", step)?;
-    std::io::Write::write_all(&mut file, &bytes).step("write", step)
-}
-
-/// CRIU's key of a file, or the null device, that a process has open on a mount that is not the container's, and whether it
-/// is the latter; `None` for anything else.
-fn outside_file(pid: i32, n: i32, mounts: &[Mount]) -> Result<Option<(String, bool)>> {
-    let info = format!("/proc/{pid}/fdinfo/{n}");
-    let text = std::fs::read_to_string(&info).step("read", || format!("read {info}"))?;
-    let id: Option<u32> = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
-    let Some(id) = id.filter(|id| !mounts.iter().any(|m| m.id == *id)) else { return Ok(None) };
-    let path = format!("/proc/{pid}/fd/{n}");
-    let meta = std::fs::metadata(&path).step("stat", || format!("look at {path}"))?;
-    let is_null = meta.file_type().is_char_device() && meta.rdev() == libc::makedev(1, 3);
-    let known = is_null || meta.is_file();
-    Ok(known.then(|| (format!("file[{id:x}:{:x}]", meta.ino()), is_null)))
-}
-
-/// A standard stream that lies outside.
-pub(super) enum Stream {
-    /// Whatever the caller has under that number now.
-    Caller(i32),
-    /// The null device.
-    Null,
-}
-
-/// Reads what [`name_streams`] wrote: the keys of the streams that lie outside.
-pub(super) fn streams(dirs: &Directories) -> Result<Vec<(String, Stream)>> {
-    let path = dirs.images_path.join(DESCRIPTORS);
-    let step = || format!("read {}", path.display());
-    let bytes = std::fs::read(&path).step("openat", step)?;
-    let keys: Vec<String> = serde_json::from_slice(&bytes).map_err(|e| Error::new(step(), e.to_string()))?;
-    let mut found: Vec<(String, Stream)> = Vec::new();
-    for (key, n) in keys.into_iter().zip(0..3) {
-        let (key, stream) = match key.strip_suffix(NULL) {
-            Some(key) => (key.to_owned(), Stream::Null),
-            None => (key, Stream::Caller(n)),
-        };
-        let outside = key.starts_with("pipe:[") || key.starts_with("file[");
-        // One description that stands for several streams is given once.
-        if outside && !found.iter().any(|(known, _)| *known == key) {
-            found.push((key, stream));
-        }
-    }
-    Ok(found)
 }

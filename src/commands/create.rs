@@ -186,6 +186,9 @@ impl Half {
         entry.write_config(&bundle.raw)?;
         let mut record = record(&bundle, &args.id, &host, launched.plan())?;
         record.rdt = rdt;
+        if !terminal {
+            record.streams = crate::criu::streams::ours()?;
+        }
         if let Some(unit) = &self.unit {
             record.unit = Some(unit.registered.to_string());
             record.cgroup = unit.cgroup.get().map(|cgroup| cgroup.path().to_owned());

@@ -1,7 +1,7 @@
 //! `restore`: a container made of what `checkpoint` saved. State directory and cgroup are made as by `create`; the rest is
 //! CRIU's work, with the bundle's mounts and namespaces of others given to it.
 
-use super::checkpoint::{Directories, Stream, streams};
+use super::checkpoint::Directories;
 use super::create::{self, equip};
 use super::unit::{self, Making};
 use super::{delete, pid_file};
@@ -11,6 +11,7 @@ use crate::config::Bundle;
 use crate::console;
 use crate::criu::Session;
 use crate::criu::message::{Answer, Kind, Options};
+use crate::criu::streams::{self, Given};
 use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{self, Action, Plan, Request, outside};
@@ -106,7 +107,7 @@ impl Half {
                 "it holds no checkpoint: inventory.img is missing",
             ));
         }
-        let outside = streams(&dirs)?;
+        let Given { files: given, names } = streams::give(&dirs.images_path)?;
         let (mut foreground, equipment) = equip(&plan, &console)?;
         let socket = equipment.console;
 
@@ -119,19 +120,9 @@ impl Half {
         }
         entry.write_config(&bundle.raw)?;
         let mut record = create::record(bundle, &asked.id, &host, &plan)?;
+        record.streams = names;
         record.rdt = super::rdt::make(&plan, entry)?;
 
-        let (mut given, mut inherited) = (Vec::new(), Vec::new());
-        for (key, stream) in outside {
-            let stream = match stream {
-                Stream::Caller(n) => {
-                    fs::stdio(n).try_clone_to_owned().step("fcntl", || format!("give standard stream {n} to CRIU"))?
-                }
-                Stream::Null => fs::open(fs::cwd(), c"/dev/null", libc::O_RDWR, 0).step("openat", || "open /dev/null".into())?,
-            };
-            inherited.push((key, stream.as_raw_fd()));
-            given.push(stream);
-        }
         // Processes inherit CRIU's: the caller's is not for them.
         if let Some(name) = plan.steps.iter().find_map(|s| if let Action::Keyring(name) = &s.action { Some(name) } else { None })
         {
@@ -143,10 +134,10 @@ impl Half {
         let (staged, (mut session, mut options)) = staging::with_stage(&plan, entry.path(), |staged| {
             dirs.again()?;
             let mut options = dirs.options(&args.criu, bundle, LOG);
-            options.inherit_fd = inherited;
+            options.inherit_fd = given.iter().map(|(key, file)| (key.clone(), file.as_raw_fd())).collect();
             name(&mut options, &plan, staged)?;
             let namespaces = outside::namespaces(&plan).into_iter().filter_map(|joined| staged.namespace(joined.slot));
-            let keep: Vec<BorrowedFd<'_>> = given.iter().map(AsFd::as_fd).chain(namespaces).collect();
+            let keep: Vec<BorrowedFd<'_>> = given.iter().map(|(_, file)| file.as_fd()).chain(namespaces).collect();
             Ok((Session::start(&keep, args.criu.shell_job)?, options))
         })?;
         // Not before: CRIU would inherit the blocked signals. Not after: the container's end depends on us once it runs.

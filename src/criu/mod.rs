@@ -1,11 +1,13 @@
 //! CRIU, which saves processes to files and brings them back: `criu swrk`, one process a command, asked over a socket.
 //!
-//! [`message`] is what is said, [`wire`] how it is encoded, [`log`] what CRIU wrote down of a failure. What is asked for is
+//! [`message`] is what is said, [`wire`] how it is encoded, [`log`] what CRIU wrote down of a failure, [`streams`] which
+//! files of others the standard streams are. What is asked for is
 //! the commands' business; which mounts and namespaces of a container lie outside of it is the plan's.
 
 pub mod log;
 pub mod message;
 pub mod mountinfo;
+pub mod streams;
 pub mod wire;
 
 use crate::error::{Context, Error, Result};

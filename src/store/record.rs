@@ -59,6 +59,9 @@ pub struct Record {
     pub poststart: bool,
     /// Its configuration has hooks that run after its end (`poststop`).
     pub poststop: bool,
+    /// Its standard streams, by the names that CRIU has for those of others.
+    #[serde(default)]
+    pub streams: [String; 3],
 }
 
 /// What every form has.
@@ -91,6 +94,7 @@ impl Record {
             start_container: false,
             poststart: false,
             poststop: false,
+            streams: Default::default(),
         }
     }
 

@@ -192,6 +192,19 @@ pub fn stat(fd: BorrowedFd<'_>) -> nix::Result<libc::stat> {
     Ok(st)
 }
 
+/// statx(2) of an open file. What `mask` asks for must be there: `STATX_MNT_ID` is of Linux 5.8.
+///
+/// # Errors
+/// Those of statx(2); EOPNOTSUPP when the kernel has not given all of it.
+pub fn statx(fd: BorrowedFd<'_>, mask: u32) -> nix::Result<libc::statx> {
+    // SAFETY: an all-zero statx is a valid value to be written over.
+    let mut st: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: an empty path and a statx buffer of our own.
+    let called = unsafe { libc::syscall(libc::SYS_statx, fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut st) };
+    check(called)?;
+    if st.stx_mask & mask == mask { Ok(st) } else { Err(Errno::EOPNOTSUPP) }
+}
+
 /// Whether `path` is a directory (stat(2), links followed).
 pub fn is_directory(path: &CStr) -> nix::Result<bool> {
     // SAFETY: an all-zero stat is a valid value to be written over.
