@@ -24,6 +24,7 @@ pub use driver::Report;
 use nix::libc;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 pub fn cases() -> Vec<Case> {
     let tracer = vec![
@@ -34,6 +35,11 @@ pub fn cases() -> Vec<Case> {
         case!(the_tracer_interrupts_every_other_time),
     ];
     [tracer, killed::cases(), failed::cases(), swapped::cases(), masked::cases(), rivals::cases()].into_iter().flatten().collect()
+}
+
+/// A command that takes longer hangs. The emulator is ten times as slow.
+fn hangs() -> Duration {
+    Duration::from_secs(if crate::stage::vm() { 50 } else { 5 })
 }
 
 /// System calls that a command makes, with those of all processes that it starts, a payload's excepted.
