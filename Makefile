@@ -154,7 +154,7 @@ test-root: test-tools
 	@[ -z "$(SUDO)" ] || echo "the tests in integration/ need root: sudo may ask for your password"
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked $(ROOT_TESTS)
 
-# Every system call of every command killed, failed, and the ground moved under it: an hour or two. `make test` tries some of
+# Every system call of every command killed, failed, with the ground moved under it or another command beside it: an hour or two. `make test` tries some of
 # the points. The table goes to target/sweeps.md. SWEEPS=faults::swapped for a part.
 SWEEPS ?= faults::
 sweeps: test-tools

@@ -42,6 +42,7 @@ mod fault_matrix;
 mod hooks;
 mod lifecycle;
 mod list;
+mod mount_sources;
 mod mounts;
 mod namespaces;
 mod nested;
@@ -108,6 +109,7 @@ fn main() -> ExitCode {
         lifecycle::cases(),
         list::cases(),
         mounts::cases(),
+        mount_sources::cases(),
         namespaces::cases(),
         nested::cases(),
         notify::cases(),

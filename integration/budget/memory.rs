@@ -13,7 +13,7 @@ const PRIVATE: Ceiling = Ceiling { debug: 260, release: 200 };
 /// KiB.
 const PEAK: Ceiling = Ceiling { debug: 6900, release: 2500 };
 /// Bytes of files in the container's directory, `config.json` as it was given left out.
-const STATE: Ceiling = Ceiling { debug: 520, release: 520 };
+const STATE: Ceiling = Ceiling { debug: 640, release: 580 };
 /// Bytes.
 const BINARY: Ceiling = Ceiling { debug: u64::MAX, release: 2_500_000 };
 

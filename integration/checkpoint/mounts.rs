@@ -24,7 +24,9 @@ fn mounts_come_back_as_they_were() {
         .mount("/data", "bind", &data, &["bind", "ro", "nosuid"])
         .mount("/by-a-link/deep/rw", "bind", &data, &["rbind", "noexec"])
         .mount("/etc/file", "bind", &file, &["bind", "ro"])
-        .mount("/data2", "tmpfs", "tmpfs", &["size=1m"]);
+        .mount("/data2", "tmpfs", "tmpfs", &["size=1m"])
+        .mount("/data3", "bind", "rootfs/data2", &["bind", "ro"])
+        .mount("/data4", "bind", "rootfs/data", &["rbind"]);
     let (container, _lines) = started(&bundle);
     let table = |pid: i32| -> Vec<String> {
         let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("read the mounts");
@@ -36,7 +38,7 @@ fn mounts_come_back_as_they_were() {
     let mounts = table(container.pid);
     checkpoint(&bundle, &[]);
     // As an engine does that unpacks the root file system anew.
-    for place in ["etc/file", "data", "data2", "var/deep/rw", "var/deep"] {
+    for place in ["etc/file", "data", "data2", "data3", "data4", "var/deep/rw", "var/deep"] {
         let path = bundle.rootfs().join(place);
         if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) }.expect("remove a mount point");
     }

@@ -43,7 +43,7 @@ fn run() -> Vec<Case> {
             "run_terminal",
             "-t: a terminal of the size of the caller's",
             "like '^/dev/pts/0' terminal \"$run -t $box tty\"
-            like '33 99' terminal \"$run -t $box sh -c 'sleep 0.5; stty size'\"
+            like '33 99' terminal \"$run -t $box sh -c '$SIZED'\"
             fails 5 '' terminal \"$run -t $box sh -c 'exit 5'\"",
         ),
         case(

@@ -120,11 +120,12 @@ fn life() -> Vec<Case> {
                 eventually grep tick $DIR/log
                 ctr task pause $NAME
                 ctr task ls | grep \"^$NAME .*PAUSED\"
-                before=$(stat -c %s $DIR/log); sleep 0.3
-                [ $before = $(stat -c %s $DIR/log) ]
+                size() { stat -c %s $DIR/log; }
+                eventually still size
+                before=$(size)
                 ! ctr task exec --exec-id e $NAME true
                 ctr task resume $NAME
-                eventually eval \"[ $before != \\$(stat -c %s $DIR/log) ]\"
+                eventually eval '[ $before != $(size) ]'
                 ctr task exec --exec-id f $NAME echo resumed
                 ctr task rm -f $NAME")
                 .ok()
@@ -170,7 +171,7 @@ fn life() -> Vec<Case> {
 fn process() -> Vec<Case> {
     vec![
         case("terminal", "the program has a terminal of the size of the caller's", |here| {
-            here.sh("terminal \"task $NAME --rm -t -- sh -c 'tty; sleep 0.3; stty size'\"").ok().prints("/dev/pts/0\n33 99\n")
+            here.sh("terminal \"task $NAME --rm -t -- sh -c 'tty; $SIZED'\"").ok().prints("/dev/pts/0\n33 99\n")
         }),
         case("exec", "in a running task: output, exit code, user, directory", |here| {
             here.sh("task $NAME -d -- sleep 1000
@@ -193,7 +194,7 @@ fn process() -> Vec<Case> {
         .except("crun", WORDS),
         case("exec_terminal", "exec with a terminal", |here| {
             here.sh("task $NAME -d -- sleep 1000
-                terminal \"ctr task exec -t --exec-id a $NAME sh -c 'tty; sleep 0.3; stty size'\"
+                terminal \"ctr task exec -t --exec-id a $NAME sh -c 'tty; $SIZED'\"
                 ctr task rm -f $NAME")
                 .ok()
                 .prints("/dev/pts/0\n33 99\n")

@@ -1,7 +1,8 @@
 //! containerd and dockerd: configured, started when the first case asks, gone with the system.
 
+use crate::here::patience;
 use crate::image;
-use crate::stage::{shell_status, vm};
+use crate::stage::shell_status;
 use crate::system::{self, BIN};
 use serde_json::json;
 use std::fs::{self, File};
@@ -133,7 +134,7 @@ fn start(program: &str, arguments: &[&str], asked: &str) {
     } else {
         start_child(program, arguments, &log);
     }
-    let until = Instant::now() + Duration::from_secs(if vm() { 400 } else { 30 });
+    let until = Instant::now() + Duration::from_secs(patience(30).into());
     while !command("sh").args(["-c", asked]).output().expect("run sh").status.success() {
         let log = || fs::read_to_string(&log).unwrap_or_default();
         assert!(Instant::now() < until, "{program} does not come up:\n{}", log());

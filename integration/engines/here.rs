@@ -1,6 +1,6 @@
 //! A case's own place: a name that nothing else has, a directory, and a shell that knows them.
 
-use crate::stage::shell_status;
+use crate::stage::{shell_status, vm};
 use crate::system;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -8,6 +8,14 @@ use std::process::Command;
 
 /// What every script begins with.
 const PRELUDE: &str = include_str!("prelude.sh");
+
+/// Seconds that a script may take.
+pub const SCRIPT: u32 = 40;
+
+/// So many seconds, or what becomes of them in the emulator. For limits that nothing reaches unless it hangs.
+pub fn patience(seconds: u32) -> u32 {
+    if vm() { seconds * 15 } else { seconds }
+}
 
 /// Given to each case.
 pub struct Here {
@@ -38,16 +46,11 @@ impl Here {
     ///
     /// Nothing that it leaves running holds it up: its output goes to files.
     pub fn sh(&self, script: &str) -> Ran {
-        self.sh_within(if crate::stage::vm() { 240 } else { 40 }, script)
-    }
-
-    /// The same for at most so many seconds.
-    pub fn sh_within(&self, seconds: u32, script: &str) -> Ran {
         let [text, stdout, stderr] = ["script", "stdout", "stderr"].map(|name| self.dir.join(name));
         // Not as an argument, where a search for a process by its arguments would find it.
         fs::write(&text, format!("set -euo pipefail\n{PRELUDE}\n{script}\n")).expect("write the script");
         let status = Command::new("timeout")
-            .args(["-k", "5", &seconds.to_string(), "bash"])
+            .args(["-k", "5", &patience(SCRIPT).to_string(), "bash"])
             .arg(&text)
             .env_clear()
             .envs(system::environment())

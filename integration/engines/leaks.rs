@@ -2,7 +2,7 @@
 //! program, process, before and after.
 
 use crate::bpf;
-use crate::here::Here;
+use crate::here::{Here, patience};
 use crate::stage::vm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -55,10 +55,10 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    /// A look at the system, repeated for up to fifteen seconds until there is nothing beyond the other one, or it stands
+    /// A look at the system, repeated for some time until there is nothing beyond the other one, or it stands
     /// still for a second.
     fn settled(other: Option<&Snapshot>) -> Snapshot {
-        let until = Instant::now() + Duration::from_secs(if vm() { 60 } else { 15 });
+        let until = Instant::now() + Duration::from_secs(patience(15).into());
         loop {
             let look = Snapshot::now();
             match other {

@@ -81,7 +81,8 @@ impl User {
     fn command(&self, directory: &Path, script: &Path) -> String {
         let User { name, id } = self;
         let (directory, script) = (directory.display(), script.display());
-        let kept = "\"PATH=$PATH\" \"RUNTIME=$RUNTIME\" \"CGROUPS=$CGROUPS\" \"IMAGE=$IMAGE\" TERM=xterm LANG=C.UTF-8";
+        let kept =
+            "\"PATH=$PATH\" \"RUNTIME=$RUNTIME\" \"CGROUPS=$CGROUPS\" \"IMAGE=$IMAGE\" \"TRIES=$TRIES\" TERM=xterm LANG=C.UTF-8";
         let own = format!("HOME=/home/{name} USER={name} XDG_RUNTIME_DIR=/run/user/{id} DIR={directory} NAME=c");
         if system::driver() == "systemd" {
             let bus = format!("DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{id}/bus");
@@ -153,7 +154,7 @@ fn life() -> Vec<Case> {
             fails 9 '^$' podman exec $NAME sh -c 'exit 9'
             is 'uid=1000(user) gid=1000(user) groups=2000(extra)' podman exec -u user $NAME id
             is hello bash -c \"echo hello | podman exec -i $NAME cat\"
-            like '33 99' terminal \"podman exec -it $NAME sh -c 'sleep 0.5; stty size'\"
+            like '33 99' terminal \"podman exec -it $NAME sh -c '$SIZED'\"
             fails 127 'not found in|[Nn]o such file' podman exec $NAME nosuch
             like 'sleep infinity' podman top $NAME
             podman rm -ft0 $NAME",
@@ -174,7 +175,7 @@ fn life() -> Vec<Case> {
         many(
             "terminal",
             "-it: a terminal of the size of the caller's",
-            "like '33 99' terminal \"podman run -it $BOX sh -c 'sleep 0.5; tty; stty size'\"",
+            "like '33 99' terminal \"podman run -it $BOX sh -c 'tty; $SIZED'\"",
         ),
         many(
             "pause",
@@ -182,10 +183,11 @@ fn life() -> Vec<Case> {
             "podman run -d --name $NAME $OFF $IMAGE sh -c 'while :; do echo tick; sleep 0.02; done'
             eventually said $NAME tick
             podman pause $NAME
-            before=$(podman logs $NAME | wc -l); sleep 0.3
-            [ $before = $(podman logs $NAME | wc -l) ] || broken 'it went on'
+            lines() { podman logs $NAME | wc -l; }
+            eventually still lines
+            before=$(lines)
             podman unpause $NAME
-            eventually eval \"[ $before -lt \\$(podman logs $NAME | wc -l) ]\"
+            eventually eval '[ $before -lt $(lines) ]'
             podman rm -ft0 $NAME",
         ),
         many(
@@ -352,7 +354,7 @@ fn alone() -> Vec<Case> {
             "exec, terminal, signals and removal with one id",
             "podman run -d --name $NAME $OFF $IMAGE
             is 0 podman exec $NAME id -u
-            like '33 99' terminal \"podman exec -it $NAME sh -c 'sleep 0.5; stty size'\"
+            like '33 99' terminal \"podman exec -it $NAME sh -c '$SIZED'\"
             podman kill $NAME
             is 137 podman wait $NAME
             podman rm -ft0 $NAME",
@@ -366,7 +368,7 @@ fn alone() -> Vec<Case> {
         single(
             "single_id_terminal",
             "a terminal, whose group is not there with one id",
-            "like '33 99' terminal \"podman run -it $BOX sh -c 'sleep 0.5; stty size'\"",
+            "like '33 99' terminal \"podman run -it $BOX sh -c '$SIZED'\"",
         ),
         single(
             "single_id_build",

@@ -4,6 +4,7 @@
 //! whose upper layer is in memory. Nothing of the host can be seen in it: `/proc`, `/sys` and `/dev` are new as well. It ends
 //! with its first process. The virtual machine has the same tree on its disk, and is used as it is.
 
+use crate::here::patience;
 use crate::stage::{self, vm};
 use crate::{daemons, image};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -126,6 +127,7 @@ pub fn environment() -> Vec<(&'static str, String)> {
         ("RUNTIME", runtime_path()),
         ("CGROUPS", driver()),
         ("IMAGE", image::NAME.into()),
+        ("TRIES", patience(200).to_string()),
     ];
     if vm() {
         // CRIU does without hardware breakpoints, of which the emulator loses some.

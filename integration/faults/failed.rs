@@ -28,9 +28,6 @@ const ERRNOS: [(&str, i32); 8] = [
     ("EINTR", libc::EINTR),
 ];
 
-/// No command may take longer.
-const HANGS: Duration = Duration::from_secs(5);
-
 /// What writes the report; the descriptor that the caller gave stays in sight.
 const REPORT: [&str; 3] = ["sh", "-c", "exec /inside report 3>&1 >/out/report"];
 
@@ -165,7 +162,7 @@ fn point(subject: Subject, who: Who, mode: &str, at: u64, good: Option<&Value>) 
     let scene = scene(subject, who);
     let there = if subject.stays && subject.then.is_none() { Some(crate::hostdelta::Snapshot::of(&scene.bundle)) } else { None };
     let mut wrong = Vec::new();
-    let Some(traced) = scene.trace(mode, at, subject.words, subject.then, HANGS) else {
+    let Some(traced) = scene.trace(mode, at, subject.words, subject.then, super::hangs()) else {
         let hanging = Tried::hanging(at);
         scene.mop_up(&hanging.wrong);
         return hanging;

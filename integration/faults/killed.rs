@@ -211,7 +211,7 @@ fn again(scene: &Scene, victim: Victim, status: &str, wrong: &mut Vec<String>) {
 fn init_killed_between_start_and_its_program() {
     let victim = Victim { name: "start", words: &["start", "ID"], ..COMMAND };
     let whole = Scene::new(Who::Root, bundle(victim, Who::Root));
-    let second = Duration::from_secs(5);
+    let second = super::hangs();
     let counted = whole.trace("tree-count", 0, &["create", "ID"], Some(&["start", "ID"]), second).expect("an end");
     let ended = counted.ended.expect("an end of create");
     let sweep = Sweep {

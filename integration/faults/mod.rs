@@ -1,5 +1,5 @@
-//! What is left when a command is killed, when one of its system calls fails, and when the ground moves under it, at each of
-//! its system calls in turn.
+//! What is left when a command is killed, when one of its system calls fails, when the ground moves under it, and when another
+//! command is called, at each of its system calls in turn.
 //!
 //! A plain run tries some of the points, others each time; FAULT_STEP=1 (`make sweeps`) tries all. Either prints one table.
 
@@ -10,6 +10,7 @@ pub mod ftkill;
 mod killed;
 mod masked;
 pub mod overmount;
+mod rivals;
 mod scene;
 mod swapped;
 pub mod table;
@@ -23,6 +24,7 @@ pub use driver::Report;
 use nix::libc;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 pub fn cases() -> Vec<Case> {
     let tracer = vec![
@@ -32,7 +34,12 @@ pub fn cases() -> Vec<Case> {
         case!(the_tracer_exchanges_names_and_changes_them_back),
         case!(the_tracer_interrupts_every_other_time),
     ];
-    [tracer, killed::cases(), failed::cases(), swapped::cases(), masked::cases()].into_iter().flatten().collect()
+    [tracer, killed::cases(), failed::cases(), swapped::cases(), masked::cases(), rivals::cases()].into_iter().flatten().collect()
+}
+
+/// A command that takes longer hangs. The emulator is ten times as slow.
+fn hangs() -> Duration {
+    Duration::from_secs(if crate::stage::vm() { 50 } else { 5 })
 }
 
 /// System calls that a command makes, with those of all processes that it starts, a payload's excepted.

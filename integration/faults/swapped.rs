@@ -105,7 +105,7 @@ fn point(scenario: &Scenario, mode: &str, at: u64) -> (Tried, u64) {
     };
     let mut wrong = Vec::new();
     let words: &[&str] = if scenario.terminal { &["create", "--console-socket=HOME/console", "ID"] } else { &["create", "ID"] };
-    let Some(report) = scene.trace(&argument, at, words, None, Duration::from_secs(5)) else {
+    let Some(report) = scene.trace(&argument, at, words, None, super::hangs()) else {
         let hanging = Tried::hanging(at);
         scene.mop_up(&hanging.wrong);
         return (hanging, 0);

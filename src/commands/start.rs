@@ -147,7 +147,5 @@ fn of_hook(spec: &Spec, report: &Report) -> Error {
 
 /// The configuration as it was at `create`: the bundle's own may be gone.
 pub fn kept_bundle(entry: &Entry, record: &Record) -> Result<Bundle> {
-    let raw = entry.config()?;
-    let spec = Spec::parse(&raw)?;
-    Ok(Bundle { dir: record.bundle.clone(), spec, raw })
+    Bundle::of(record.bundle.clone(), entry.config()?)
 }

@@ -39,7 +39,16 @@ impl Bundle {
     pub fn load(dir: &Path, file: Option<&Path>) -> Result<Self> {
         let dir = fs::canonicalize(dir).step("realpath", || format!("open bundle {}", dir.display()))?;
         let raw = read(&dir, file.unwrap_or(Path::new("config.json")))?;
-        let spec = Spec::parse(&raw)?;
+        Self::of(dir, raw)
+    }
+
+    /// A bundle of this directory, and the text of its `config.json`.
+    ///
+    /// # Errors
+    /// Those of [`Spec::parse`].
+    pub fn of(dir: PathBuf, raw: Vec<u8>) -> Result<Self> {
+        let mut spec = Spec::parse(&raw)?;
+        spec.take_destinations_inside(&dir);
         Ok(Self { dir, spec, raw })
     }
 

@@ -96,6 +96,9 @@ pub enum What {
     Init,
     /// A detached clone of the mount there, with its final attributes.
     Tree(Tree),
+    /// The same of a path inside the root, which shows what was mounted there before: cloned when it is mounted. What is
+    /// opened is the user namespace of its id mapping, if it has one.
+    Inside(Tree),
     /// A file of the caller's to append to, made if need be.
     Append,
     /// A detached clone of the host's null device, verified to be character device 1:3 (CVE-2025-31133).
@@ -294,6 +297,8 @@ pub struct Mount {
 pub enum Source {
     /// A tree opened before.
     Tree(Slot),
+    /// A tree of the container ([`What::Inside`]).
+    Inside(Slot),
     /// A new file system.
     Filesystem(Filesystem),
     /// Nothing new: change the mount that is there.

@@ -59,7 +59,8 @@ pub fn plan(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>)
             options::parse(m.options().as_deref().unwrap_or_default()).map_err(|e| e.under(&format!("{field}/options")))?;
         let target = clean(&m.destination().to_string_lossy());
         let kind = m.typ().as_deref().unwrap_or_default();
-        let entry = Entry { context, m, asked: &asked, field: &field, kind, target: &target, label: label.as_ref() };
+        let before = context.spec.mounts.get(..n).unwrap_or_default();
+        let entry = Entry { context, m, before, asked: &asked, field: &field, kind, target: &target, label: label.as_ref() };
         let mut source = entry.source(opens)?;
         if let Source::Filesystem(new) = &mut source
             && new.attrs & attr::RDONLY != 0
@@ -96,6 +97,8 @@ pub fn cgroup_owner(context: &Context<'_>) -> Option<u32> {
 struct Entry<'a> {
     context: &'a Context<'a>,
     m: &'a crate::config::Mount,
+    /// The entries before this one.
+    before: &'a [crate::config::Mount],
     asked: &'a MountOptions,
     field: &'a str,
     kind: &'a str,
@@ -145,7 +148,19 @@ impl Entry<'_> {
             }
             let path = self.context.bundle.join(source);
             let below = Attrs { set: asked.rec_set, clear: asked.rec_clr, propagation: 0 };
-            return self.tree(&path, asked.rbind, below, opens);
+            return match self.shown_inside(&path) {
+                Some(inside) => {
+                    let tree = self.clone_of(asked.rbind, below)?;
+                    if tree.idmap.is_some() && self.context.namespaces.has(flags::NEWUSER) {
+                        let cause = "the container's user namespace may not map it, and outside it cannot be seen";
+                        return Err(Error::new("idmapped mount of what is mounted in the container", cause).at(self.field));
+                    }
+                    let slot = Slot(opens.len());
+                    opens.push(self.open(&inside, What::Inside(tree))?);
+                    Ok(Source::Inside(slot))
+                }
+                None => self.tree(&path, asked.rbind, below, opens),
+            };
         }
         let namespaces = self.context.namespaces;
         // A file system that shows a namespace is mounted by whoever owns that: not from a user namespace that was made
@@ -209,8 +224,30 @@ impl Entry<'_> {
         flags.chain(data).collect()
     }
 
+    /// Where a source lies inside the root, if it is to show what an entry before this one has mounted there. A source is the
+    /// host's otherwise, and opened while nothing of the container's can be in the way.
+    fn shown_inside(&self, source: &Path) -> Option<String> {
+        let inside = self.context.spec.inside_root(self.context.bundle, source)?;
+        let inside = inside.to_string_lossy().into_owned();
+        let mut targets = self.before.iter().map(|m| clean(&m.destination().to_string_lossy()));
+        let shows =
+            |target: String| target == inside || is_below(&inside, &target) || self.asked.rbind && is_below(&target, &inside);
+        (!self.asked.copy_symlink && targets.any(shows)).then_some(inside)
+    }
+
     /// A clone of a host tree.
     fn tree(&self, path: &Path, recursive: bool, below: Attrs, opens: &mut Vec<Open>) -> Result<Source> {
+        let slot = Slot(opens.len());
+        opens.push(self.open(&path.to_string_lossy(), What::Tree(self.clone_of(recursive, below)?))?);
+        Ok(Source::Tree(slot))
+    }
+
+    fn open(&self, path: &str, what: What) -> Result<Open> {
+        let field = format!("{}/source", self.field);
+        Ok(Open { path: c_string(path, &field)?, field, what })
+    }
+
+    fn clone_of(&self, recursive: bool, below: Attrs) -> Result<Tree> {
         let asked = self.asked;
         let base = root_propagation(&self.context.spec.linux.rootfs_propagation);
         let mut propagation = asked.propagation.clone();
@@ -220,22 +257,16 @@ impl Entry<'_> {
             let kind = if base.0 == libc::MS_UNBINDABLE { libc::MS_PRIVATE } else { base.0 };
             propagation.insert(0, (kind, true));
         }
-        let slot = Slot(opens.len());
-        opens.push(Open {
-            field: format!("{}/source", self.field),
-            path: c_string(&path.to_string_lossy(), &format!("{}/source", self.field))?,
-            what: What::Tree(Tree {
-                recursive,
-                nofollow: asked.src_nofollow,
-                copy_symlink: asked.copy_symlink,
-                must_be_proc: self.target == "/proc",
-                attrs: self.attrs(),
-                recursive_attrs: below,
-                propagation,
-                idmap: self.idmap()?,
-            }),
-        });
-        Ok(Source::Tree(slot))
+        Ok(Tree {
+            recursive,
+            nofollow: asked.src_nofollow,
+            copy_symlink: asked.copy_symlink,
+            must_be_proc: self.target == "/proc",
+            attrs: self.attrs(),
+            recursive_attrs: below,
+            propagation,
+            idmap: self.idmap()?,
+        })
     }
 
     /// The mapping of an idmapped mount: the entry's own, the option's, or the container's.

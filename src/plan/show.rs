@@ -41,8 +41,9 @@ impl Plan {
         }
         // Unprivileged, the child opens all but the namespaces, where its plan says so.
         let by_child = self.steps.iter().any(|s| matches!(s.action, Action::Opens));
+        let at_once = self.opens.iter().filter(|open| !matches!(open.what, What::Inside(_)));
         let (late, early): (Vec<_>, Vec<_>) =
-            self.opens.iter().partition(|open| by_child && !matches!(open.what, What::Namespace(_) | What::Init | What::Append));
+            at_once.partition(|open| by_child && !matches!(open.what, What::Namespace(_) | What::Init | What::Append));
         for open in early {
             add("parent", &open.field, open_words(open));
         }
@@ -69,6 +70,11 @@ impl Plan {
             if matches!(step.action, Action::Opens) {
                 late.iter().for_each(|open| add("child", &open.field, open_words(open)));
                 continue;
+            }
+            if let Action::Mount(Mount { source: Source::Inside(slot), .. }) = &step.action
+                && let Some(open) = self.opens.get(slot.0)
+            {
+                add("child", &open.field, open_words(open));
             }
             add("child", &step.field, step.action.words());
             // What the parent does while the child waits.
@@ -151,6 +157,9 @@ fn open_words(open: &Open) -> String {
         What::Append => format!("open {path} to append to"),
         What::Null => format!("clone the null device {path}"),
         What::Tree(tree) => format!("clone {}{path}{}", if tree.recursive { "tree " } else { "" }, tree_words(tree)),
+        What::Inside(tree) => {
+            format!("clone {}{path} of the container{}", if tree.recursive { "tree " } else { "" }, tree_words(tree))
+        }
     }
 }
 
@@ -230,7 +239,7 @@ fn attrs_words(out: &mut String, prefix: &str, attrs: Attrs) {
 fn mount_words(m: &Mount) -> String {
     let target = m.target.to_string_lossy();
     match &m.source {
-        Source::Tree(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
+        Source::Tree(_) | Source::Inside(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
         Source::Filesystem(fs) => {
             let label = m.label.iter().map(|label| format!(" labelled {}", label.to_string_lossy())).collect::<String>();
             format!("mount {}{}{label}", fs.kind.to_string_lossy(), filesystem_words(fs, &target))

@@ -168,7 +168,7 @@ pub(super) fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Open
             slots.push(init.take().map_or(Opened::Nothing, |init| Opened::Fd(init, false)));
             continue;
         }
-        let tree = if let What::Tree(tree) = &entry.what { Some(tree) } else { None };
+        let tree = if let What::Tree(tree) | What::Inside(tree) = &entry.what { Some(tree) } else { None };
         if tree.is_some_and(|t| t.copy_symlink)
             && let Some(target) = open::link_target(entry).map_err(word)?
         {

@@ -7,7 +7,7 @@ use crate::plan::{Open, Tree, What};
 use crate::sys::mount::{self, Attrs};
 use crate::sys::{fs, inroot};
 use nix::errno::Errno;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What came of an [`Open`].
@@ -50,7 +50,17 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
             mount::mount_setattr(fd.as_fd(), c"", false, PRIVATE, None).call("mount_setattr")?;
             Ok(Opened::Fd(fd, false))
         }
-        What::Tree(tree) => open_tree(entry, tree, userns),
+        What::Tree(tree) => {
+            let fd = mount::open_tree(fs::cwd(), &entry.path, tree.recursive, tree.nofollow).call("open_tree")?;
+            finish(fd, tree, userns)
+        }
+        What::Inside(_) => match userns {
+            Some(userns) => {
+                let copy = userns.try_clone_to_owned().map_err(|e| Errno::try_from(e).unwrap_or(Errno::EMFILE));
+                Ok(Opened::Fd(copy.call("fcntl")?, false))
+            }
+            None => Ok(Opened::Nothing),
+        },
     }
 }
 
@@ -59,8 +69,17 @@ const NSFS_MAGIC: i64 = 0x6e73_6673;
 /// Cut off from every other mount.
 pub const PRIVATE: Attrs = Attrs { set: 0, clear: 0, propagation: libc::MS_PRIVATE };
 
-fn open_tree(entry: &Open, tree: &Tree, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail> {
-    let fd = mount::open_tree(fs::cwd(), &entry.path, tree.recursive, tree.nofollow).call("open_tree")?;
+/// Clones what lies at the path inside the root now.
+pub fn clone_inside(root: BorrowedFd<'_>, path: &CStr, tree: &Tree, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail> {
+    let flags = libc::O_PATH | if tree.nofollow { libc::O_NOFOLLOW } else { 0 };
+    let source = inroot::open(root, path, flags, 0).call("openat2")?;
+    let fd = mount::open_tree(source.as_fd(), c"", tree.recursive, false).call("open_tree")?;
+    super::child::leave(source);
+    finish(fd, tree, userns)
+}
+
+/// Gives a clone its attributes.
+fn finish(fd: OwnedFd, tree: &Tree, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail> {
     if tree.must_be_proc && fs::magic(fd.as_fd()).call("fstatfs")? != fs::PROC_MAGIC {
         return Err(Fail::refused("only procfs may be mounted there"));
     }
@@ -96,7 +115,7 @@ pub fn link_target(entry: &Open) -> Result<Option<CString>, Fail> {
 }
 
 /// Opens a directory or file inside `root` just to look at it.
-pub fn look(root: BorrowedFd<'_>, path: &std::ffi::CStr) -> Result<Option<OwnedFd>, Fail> {
+pub fn look(root: BorrowedFd<'_>, path: &CStr) -> Result<Option<OwnedFd>, Fail> {
     match inroot::open(root, path, libc::O_PATH, 0) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::ENOENT) => Ok(None),

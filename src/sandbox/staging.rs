@@ -10,7 +10,7 @@ use super::words;
 use crate::criu::mountinfo::{self, Mount};
 use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Open, Plan, Source, What, outside};
-use crate::sandbox::child::Fail;
+use crate::sandbox::child::{Call, Fail};
 use crate::sys::clone::{self, flags};
 use crate::sys::inroot::{self, Make};
 use crate::sys::mount::{self, Attrs, attr};
@@ -161,7 +161,7 @@ fn make_mount_points(plan: &Plan, slots: &[Opened], root: BorrowedFd<'_>) -> Res
         let (target, slot) = match &step.action {
             Action::Mount(m) => match &m.source {
                 Source::Tree(slot) => (m, Some(*slot)),
-                Source::Filesystem(_) => (m, None),
+                Source::Filesystem(_) | Source::Inside(_) => (m, None),
                 Source::Remount(_) => continue,
             },
             _ => continue,
@@ -184,12 +184,22 @@ fn make_mount_points(plan: &Plan, slots: &[Opened], root: BorrowedFd<'_>) -> Res
             }
             Some(_) => {}
             None => {
-                super::steps::mount_point(root, target, Make::Dir).map_err(failed)?;
+                let make = if is_file_inside(plan, &target.source, root).map_err(failed)? { Make::File } else { Make::Dir };
+                super::steps::mount_point(root, target, make).map_err(failed)?;
                 own.push(&target.target);
             }
         }
     }
     Ok(())
+}
+
+/// Whether a source inside the root is a file, as far as that can be told here: what lies in a file system of the container's
+/// own is not there yet.
+fn is_file_inside(plan: &Plan, source: &Source, root: BorrowedFd<'_>) -> std::result::Result<bool, Fail> {
+    let Source::Inside(slot) = source else { return Ok(false) };
+    let Some(open) = plan.opens.get(slot.0) else { return Ok(false) };
+    let Some(found) = super::open::look(root, &open.path)? else { return Ok(false) };
+    Ok(fs::kind(fs::stat(found.as_fd()).call("fstat")?.st_mode) != libc::S_IFDIR)
 }
 
 /// Whether `path` lies below `dir`.

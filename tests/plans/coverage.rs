@@ -88,6 +88,7 @@ fn every_kind_of_step_is_in_some_case() {
             match &step.action {
                 Action::Mount(m) => seen.insert(match m.source {
                     Source::Tree(_) => "mount of a tree",
+                    Source::Inside(_) => "mount of a tree of the container",
                     Source::Filesystem(_) => "mount of a file system",
                     Source::Remount(_) => "remount",
                 }),
@@ -104,6 +105,7 @@ fn every_kind_of_step_is_in_some_case() {
             seen.insert(match open.what {
                 What::Namespace(_) => "open a namespace",
                 What::Tree(_) => "open a tree",
+                What::Inside(_) => "have a tree of the container cloned",
                 What::Null => "open the null device",
                 What::Append => "open a file to append to",
                 What::Init => "take init",
@@ -115,6 +117,7 @@ fn every_kind_of_step_is_in_some_case() {
     }
     let other = [
         "mount of a tree",
+        "mount of a tree of the container",
         "mount of a file system",
         "remount",
         "pause for the maps",
@@ -123,6 +126,7 @@ fn every_kind_of_step_is_in_some_case() {
         "pause for the commit",
         "open a namespace",
         "open a tree",
+        "have a tree of the container cloned",
         "open the null device",
         "open a file to append to",
         "take init",

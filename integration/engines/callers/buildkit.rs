@@ -44,8 +44,8 @@ pub fn cases() -> Vec<Case> {
         case(
             "run_terminal",
             "a slave of BuildKit's pseudo-terminal as the streams: a terminal of its own, of that size, which follows",
-            "box $DIR/b '.process.terminal = true | .process.args = [\"sh\", \"-c\", \"tty; until stty size | grep \\\"44 55\\\"; do stty size; usleep 100000; done; exit 6\"]'
-            got terminal \"(sleep 1; stty rows 44 cols 55 </dev/tty) & $RUNTIME --log $DIR/log.json --log-format json run --bundle $DIR/b --keep $NAME\"
+            "box $DIR/b '.process.terminal = true | .process.args = [\"sh\", \"-c\", \"tty; '\"$SIZED\"'; touch /sized; until stty size | grep 44.55; do sleep 0.1; done; exit 6\"]'
+            got terminal \"(until [ -e $DIR/b/rootfs/sized ]; do sleep 0.1; done; stty rows 44 cols 55 </dev/tty) & $RUNTIME --log $DIR/log.json --log-format json run --bundle $DIR/b --keep $NAME\"
             [[ $code = 6 && $out = *'33 99'* && $out = *'44 55'* ]] || broken \"$code $out\"
             kit delete $NAME",
         )

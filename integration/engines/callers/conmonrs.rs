@@ -69,6 +69,7 @@ pub fn cases() -> Vec<Case> {
 fn terminal(here: &Here) {
     let link = std::env::temp_dir().join(&here.name);
     let listener = UnixListener::bind(&link).expect("bind a socket");
+    let done = here.dir.join("read");
     let masters = std::thread::spawn(move || {
         let mut read = Vec::new();
         for connection in listener.incoming().take(2) {
@@ -79,6 +80,7 @@ fn terminal(here: &Here) {
             let length = File::from(master).read(&mut text).expect("read the terminal");
             read.push(String::from_utf8_lossy(text.get(..length).unwrap_or_default()).into_owned());
         }
+        std::fs::write(done, "").expect("tell that both were read");
         read
     });
     let socket = link.display();
@@ -89,8 +91,8 @@ fn terminal(here: &Here) {
             box $DIR/b '.process.terminal = true | .process.args = [\"sh\", \"-c\", \"echo first $(tty); sleep 1000\"]'
             is '' twice create --bundle $DIR/b --pid-file $DIR/pid --console-socket={socket} $NAME
             cri start $NAME
-            is '' twice exec -d --console-socket={socket} --tty --pid-file=$DIR/exec-pid $NAME sh -c 'echo second $(tty); sleep 1'
-            sleep 0.5"
+            is '' twice exec -d --console-socket={socket} --tty --pid-file=$DIR/exec-pid $NAME sh -c 'echo second $(tty); sleep 1000'
+            eventually test -e $DIR/read"
         ),
     );
     let read = masters.join().expect("read both terminals");

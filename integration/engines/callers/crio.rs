@@ -160,8 +160,8 @@ fn called() -> Vec<Case> {
             "exec_stream_terminal",
             "Exec with a terminal: the slave of CRI-O's pseudo-terminal as the streams; its size is copied, and followed",
             "box $DIR/b; monitor; cri start $NAME
-            process sh -c 'tty; until stty size | grep \"44 55\"; do stty size; sleep 0.1; done; exit 3' | jq '.terminal = true' >$DIR/process
-            got terminal \"(sleep 1; stty rows 44 cols 55 </dev/tty) & $RUNTIME --root $R exec --process $DIR/process $NAME\"
+            process sh -c \"tty; $SIZED; touch /sized; until stty size | grep 44.55; do sleep 0.1; done; exit 3\" | jq '.terminal = true' >$DIR/process
+            got terminal \"(until [ -e $DIR/b/rootfs/sized ]; do sleep 0.1; done; stty rows 44 cols 55 </dev/tty) & $RUNTIME --root $R exec --process $DIR/process $NAME\"
             [[ $code = 3 && $out = *'33 99'* && $out = *'44 55'* ]] || broken \"$code $out\"
             cri delete --force $NAME",
         ),

@@ -5,7 +5,7 @@
 
 use super::message::Message;
 use crate::daemons::HANDLER;
-use crate::here::Here;
+use crate::here::{Here, patience};
 use crate::{image, system};
 use std::fs;
 use std::path::PathBuf;
@@ -148,13 +148,23 @@ impl Container {
 
     /// Waits until it has ended; its exit code, and the reason that is given.
     pub fn wait(&self) -> (u64, String) {
-        let until = Instant::now() + Duration::from_secs(60);
+        let status = self.status_once("end", |status| status.get_number(3) == EXITED);
+        (status.get_number(7), status.get_text(10))
+    }
+
+    /// Waits until this reason is given, which may be before it ends.
+    pub fn wait_for(&self, reason: &str) {
+        self.status_once(reason, |status| status.get_text(10) == reason);
+    }
+
+    fn status_once(&self, what: &str, is_so: impl Fn(&Message) -> bool) -> Message {
+        let until = Instant::now() + Duration::from_secs(patience(60).into());
         loop {
             let status = must("ContainerStatus", &self.named()).get_message(1);
-            if status.get_number(3) == EXITED {
-                return (status.get_number(7), status.get_text(10));
+            if is_so(&status) {
+                return status;
             }
-            assert!(Instant::now() < until, "container {} does not end", self.id);
+            assert!(Instant::now() < until, "container {} does not: {what}", self.id);
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -61,6 +61,11 @@ fn plain(config: Message) -> Message {
     config
 }
 
+/// With the case's directory at `/case`, by which the container can be told something.
+fn with_case(config: Message, here: &Here) -> Message {
+    config.message(7, Message::new().text(1, "/case").text(2, &here.dir.display().to_string()))
+}
+
 /// `LinuxPodSandboxConfig` with these `NamespaceOption`s.
 fn with_namespaces(options: Message) -> Message {
     Message::new().message(2, Message::new().message(1, options))
@@ -78,11 +83,12 @@ fn limited(config: Message, resources: Message) -> Message {
 
 fn life(here: &Here) {
     let pod = Pod::run(here, Message::new());
-    let script = "echo hello; echo trouble >&2; sleep 0.5; exit 7";
-    let container = pod.create("one", &["sh", "-c", script], plain).expect("make a container");
+    let script = "echo hello; echo trouble >&2; until [ -e /case/go ]; do sleep 0.1; done; exit 7";
+    let container = pod.create("one", &["sh", "-c", script], |config| with_case(config, here)).expect("make a container");
     assert_eq!(container.status().0, 0, "created");
     container.start().expect("start it");
     assert_eq!(container.status().0, RUNNING);
+    here.sh("touch $DIR/go").ok();
     assert_eq!(container.wait(), (7, "Error".into()));
     let log = container.log();
     assert!(log.contains(" stdout F hello\n") && log.contains(" stderr F trouble\n"), "{log}");
@@ -303,11 +309,14 @@ fn update(here: &Here) {
 
 fn oom(here: &Here) {
     let pod = Pod::run(here, Message::new());
-    // A first process that outlives it: what happened is read from the cgroup, which goes with the container.
-    let command = ["sh", "-c", "dd if=/dev/zero of=/dev/null bs=200M; code=$?; sleep 3; exit $code"];
+    // What happened is read from the cgroup, which goes with the first process: it lives until containerd knows.
+    let script = "dd if=/dev/zero of=/dev/null bs=200M; code=$?; until [ -e /case/go ]; do sleep 0.1; done; exit $code";
+    let command = ["sh", "-c", script];
     // Swap is not allowed either, where there is any.
     let resources = Message::new().number(4, 20_000_768).number(10, 20_000_768);
-    let container = pod.container("hungry", &command, |config| limited(config, resources));
+    let container = pod.container("hungry", &command, |config| limited(with_case(config, here), resources));
+    container.wait_for("OOMKilled");
+    here.sh("touch $DIR/go").ok();
     assert_eq!(container.wait(), (137, "OOMKilled".into()));
 }
 

@@ -45,9 +45,7 @@ fn exit_codes() -> Vec<Case> {
 fn streams() -> Vec<Case> {
     vec![
         case("terminal", "-it: a terminal of the size of the caller's", |here| {
-            here.sh("terminal \"docker run --rm -it --network none box sh -c 'tty; sleep 0.5; stty size'\"")
-                .ok()
-                .prints("/dev/pts/0\n33 99\n")
+            here.sh("terminal \"docker run --rm -it --network none box sh -c 'tty; $SIZED'\"").ok().prints("/dev/pts/0\n33 99\n")
         }),
         case("resize", "the terminal follows when the caller's changes its size", |here| {
             // Again and again, since nobody knows when the container is there; stty sets rows and columns one by one.
@@ -159,8 +157,8 @@ fn signals() -> Vec<Case> {
             here.sh("docker run -d --name $NAME --network none box sh -c 'while :; do echo tick; sleep 0.02; done'
                 docker pause $NAME
                 docker inspect -f '{{.State.Status}}' $NAME
-                a=$(docker logs $NAME | wc -l); sleep 0.4; b=$(docker logs $NAME | wc -l)
-                [ $a = $b ]
+                lines() { docker logs $NAME | wc -l; }
+                eventually still lines
                 ! docker exec $NAME true
                 docker unpause $NAME
                 docker exec $NAME echo resumed
@@ -190,7 +188,7 @@ fn exec() -> Vec<Case> {
         }),
         case("exec_terminal", "exec -it: a terminal, of the caller's size", |here| {
             here.sh("docker run -d --name $NAME --network none box
-                terminal \"docker exec -it $NAME sh -c 'tty; sleep 0.5; stty size'\"
+                terminal \"docker exec -it $NAME sh -c 'tty; $SIZED'\"
                 docker rm -f $NAME")
                 .ok()
                 .prints("/dev/pts/0\n33 99\n")

@@ -52,7 +52,11 @@ END
         })
         .needs(Need::Controllers),
         case("oom", "a container that wants more memory than it may have is killed, and known to have been", |here| {
-            here.sh("status docker run --name $NAME --network none -m 20m --memory-swap 20m box sh -c 'dd if=/dev/zero of=/dev/null bs=200M; code=$?; sleep 3; exit $code'
+            // What happened is read from the cgroup, which goes with the first process: it lives until Docker knows.
+            here.sh("docker run -d --name $NAME --network none -m 20m --memory-swap 20m box sh -c 'dd if=/dev/zero of=/dev/null bs=200M; code=$?; until [ -e /known ]; do sleep 0.1; done; exit $code'
+                eventually eval 'docker inspect -f \"{{.State.OOMKilled}}\" $NAME | grep true'
+                touch /proc/$(docker inspect -f '{{.State.Pid}}' $NAME)/root/known
+                docker wait $NAME
                 docker inspect -f 'oom {{.State.OOMKilled}}' $NAME
                 docker rm $NAME")
                 .ok()
@@ -76,7 +80,7 @@ END
         })
         .needs(Need::SystemdDriver),
         case("pids_limit", "a program that forks past its limit fails to", |here| {
-            here.sh("docker run --rm --network none --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 5 & done'")
+            here.sh("docker run --rm --network none --pids-limit 5 box sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 100 & done'")
                 .exits(2)
                 .says("can't fork")
         })

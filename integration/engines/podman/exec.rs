@@ -48,7 +48,7 @@ pub fn cases() -> Vec<Case> {
             "-it: a terminal of its own, of the caller's size",
             "podman run -d --name $NAME $OFF $IMAGE
             like '^/dev/pts/0' terminal \"podman exec -t $NAME tty\"
-            like '33 99' terminal \"podman exec -it $NAME sh -c 'sleep 0.5; stty size'\"
+            like '33 99' terminal \"podman exec -it $NAME sh -c '$SIZED'\"
             fails 5 '' terminal \"podman exec -it $NAME sh -c 'exit 5'\"
             podman rm -ft0 $NAME",
         ),
@@ -56,7 +56,8 @@ pub fn cases() -> Vec<Case> {
             "exec_resize",
             "the terminal of exec follows when the caller's changes its size",
             "podman run -d --name $NAME $OFF $IMAGE
-            like '4. 55' terminal \"(for i in 1 2 3 4 5; do sleep 1; stty rows 4\\$i cols 55 </dev/tty; done) & podman exec -it $NAME sh -c 'until stty size | grep \\\"4. 55\\\"; do sleep 0.1; done'\"
+            like '44 55' terminal \"(while sleep 1; do stty rows 44 cols 54 </dev/tty; sleep 1; stty cols 55 </dev/tty; done) &
+                podman exec -it $NAME sh -c 'for cols in 54 55; do until stty size | grep 44.\\$cols; do sleep 0.1; done; done'\"
             podman rm -ft0 $NAME",
         ),
         case(

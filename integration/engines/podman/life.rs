@@ -57,13 +57,14 @@ fn streams() -> Vec<Case> {
             "terminal",
             "-it: a terminal of the size of the caller's",
             "like '^/dev/pts/0' terminal \"podman run -t $BOX tty\"
-            like '33 99' terminal \"podman run -it $BOX sh -c 'sleep 0.5; stty size'\"
+            like '33 99' terminal \"podman run -it $BOX sh -c '$SIZED'\"
             fails 5 '' terminal \"podman run -it $BOX sh -c 'exit 5'\"",
         ),
         case(
             "resize",
             "the terminal follows when the caller's changes its size",
-            "like '4. 55' terminal \"(for i in 1 2 3 4 5; do sleep 1; stty rows 4\\$i cols 55 </dev/tty; done) & podman run -it $BOX sh -c 'until stty size | grep \\\"4. 55\\\"; do sleep 0.1; done'\"",
+            "like '44 55' terminal \"(while sleep 1; do stty rows 44 cols 54 </dev/tty; sleep 1; stty cols 55 </dev/tty; done) &
+                podman run -it $BOX sh -c 'for cols in 54 55; do until stty size | grep 44.\\$cols; do sleep 0.1; done; done'\"",
         ),
         case(
             "attach",
@@ -146,12 +147,13 @@ fn control() -> Vec<Case> {
             eventually said $NAME tick
             podman pause $NAME
             is paused podman inspect -f '{{.State.Status}}' $NAME
-            before=$(podman logs $NAME | wc -l); sleep 0.3
-            [ $before = $(podman logs $NAME | wc -l) ] || broken 'it went on'
+            lines() { podman logs $NAME | wc -l; }
+            eventually still lines
+            before=$(lines)
             fails 255 'state improper' podman exec $NAME true
             podman unpause $NAME
             is running podman inspect -f '{{.State.Status}}' $NAME
-            eventually eval \"[ $before -lt \\$(podman logs $NAME | wc -l) ]\"
+            eventually eval '[ $before -lt $(lines) ]'
             podman pause $NAME
             podman rm -ft0 $NAME",
         ),

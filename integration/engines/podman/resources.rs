@@ -48,7 +48,7 @@ pub fn cases() -> Vec<Case> {
         case(
             "processes_limited",
             "--pids-limit: one process more than allowed cannot be made",
-            "fails 2 'Resource temporarily unavailable' podman run --pids-limit 3 $BOX sh -c 'for i in 1 2 3 4 5; do sleep 1 & done'",
+            "fails 2 'Resource temporarily unavailable' podman run --pids-limit 3 $BOX sh -c 'for i in 1 2 3 4 5; do sleep 100 & done'",
         )
         .needs(Need::Controllers),
     ]

@@ -2,7 +2,7 @@
 
 use super::{case, ok, rust};
 use crate::case::{Case, Need};
-use crate::here::Here;
+use crate::here::{Here, SCRIPT, patience};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -19,14 +19,15 @@ pub fn cases() -> Vec<Case> {
             fails 7 '' curl -s http://127.0.0.1:18080/",
         ),
         rust("sdnotify_conmon", "--sdnotify=conmon: readiness and the main process are told", |here| {
-            let told = notified(here, "podman run --sdnotify conmon $BOX true");
-            assert!(told.contains("READY=1") && told.contains("MAINPID="), "{told}");
+            notified(here, &["READY=1", "MAINPID="], "podman run --sdnotify conmon $BOX true")
         }),
         rust("sdnotify_container", "--sdnotify=container: what the program sends arrives", |here| {
             let send = "/usr/bin/systemd-notify --no-block --ready --status=\"from the container\"";
             let libraries = "-v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro";
-            let told = notified(here, &format!("podman run --sdnotify container {libraries} $BOX sh -c '{send}; sleep 1'"));
-            assert!(told.contains("READY=1") && told.contains("STATUS=from the container"), "{told}");
+            // It lives until what it has sent is there.
+            let wait = "until [ -e /case/told ]; do sleep 0.1; done";
+            let run = format!("podman run --sdnotify container {libraries} -v $DIR:/case $BOX sh -c '{send}; {wait}'");
+            notified(here, &["READY=1", "STATUS=from the container"], &run)
         }),
         case(
             "service",
@@ -42,7 +43,7 @@ pub fn cases() -> Vec<Case> {
             fails 3 '' $remote exec $NAME sh -c 'exit 3'
             $remote pause $NAME; $remote unpause $NAME
             like sleep $remote top $NAME
-            like '33 99' terminal \"$remote exec -it $NAME sh -c 'sleep 0.5; stty size'\"
+            like '33 99' terminal \"$remote exec -it $NAME sh -c '$SIZED'\"
             $remote stop -t 1 $NAME
             is 137 $remote wait $NAME
             $remote rm $NAME",
@@ -96,17 +97,22 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-/// What the script, told of a socket for it, has sent there.
-fn notified(here: &Here, script: &str) -> String {
+/// The script, told of a socket for it, has all of this sent there, in whatever order. When it is there, so is `$DIR/told`.
+fn notified(here: &Here, wanted: &'static [&str], script: &str) {
     let path = here.dir.join("notify");
     let socket = UnixDatagram::bind(&path).expect("bind a socket");
-    socket.set_read_timeout(Some(Duration::from_millis(200))).expect("set a time limit");
-    ok(here, &format!("export NOTIFY_SOCKET={}\n{script}", path.display()));
-    let mut told = String::new();
-    let mut datagram = [0; 4096];
-    while let Ok(length) = socket.recv(&mut datagram) {
-        told.push_str(&String::from_utf8_lossy(datagram.get(..length).unwrap_or_default()));
-        told.push('\n');
-    }
-    told
+    let limit = Duration::from_secs(patience(SCRIPT).into());
+    socket.set_read_timeout(Some(limit)).expect("set a time limit");
+    let mark = here.dir.join("told");
+    let reader = std::thread::spawn(move || {
+        let mut told = String::new();
+        let mut datagram = [0; 4096];
+        while !wanted.iter().all(|wanted| told.contains(wanted)) {
+            let length = socket.recv(&mut datagram).unwrap_or_else(|error| panic!("{error} after {told:?}"));
+            told.push_str(&String::from_utf8_lossy(datagram.get(..length).unwrap_or_default()));
+        }
+        std::fs::write(mark, told).expect("write a file");
+    });
+    ok(here, &format!("export NOTIFY_SOCKET={}\n{script}\neventually test -e $DIR/told", path.display()));
+    reader.join().expect("read the socket");
 }

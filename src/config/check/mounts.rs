@@ -3,9 +3,9 @@
 use super::namespaces::Namespaces;
 use super::{broken, identity, no_nul};
 use crate::config::options::{self, Idmap, MountOptions};
-use crate::config::{Linux, Mount, Spec};
+use crate::config::{Linux, Mount, Spec, clean};
 use crate::error::{Error, Result};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
 /// What lxcfs shows a container in the place of the host's numbers: the only files of /proc that a mount may hide.
 const LXCFS: &[&str] = &[
@@ -141,21 +141,6 @@ fn on_proc(mount: &Mount, options: &MountOptions, destination: &Path) -> Result<
         return if options.bind || same { Ok(()) } else { refuse("it is not of type proc") };
     }
     if LXCFS.iter().any(|file| inside == Path::new(file)) { Ok(()) } else { refuse("it is inside /proc") }
-}
-
-/// The path from `/`, without `.`, `..` and repeated slashes. By words only: links are the resolver's.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => {
-                clean.pop();
-            }
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
-    clean
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::PrivateParent(path) => rootfs::private_parent(path),
         Action::Opens => open_all(child, plan),
         Action::Root { path, private } => rootfs::root(child, path, *private),
-        Action::Mount(m) => mounts::mount(child, m),
+        Action::Mount(m) => mounts::mount(child, plan, m),
         Action::Device(device) => rootfs::device(child, device),
         Action::Symlink { path, target, replace, only_if } => rootfs::symlink(child, path, target, *replace, only_if.as_deref()),
         Action::Inside { devpts } => rootfs::inside(child, *devpts),

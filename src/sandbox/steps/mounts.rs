@@ -2,9 +2,9 @@
 //! its final flags before it can be seen.
 
 use super::copyup;
-use crate::plan::{Filesystem, Mount, Plan, Remount, Source, What};
+use crate::plan::{Filesystem, Mount, Open, Plan, Remount, Source, What};
 use crate::sandbox::child::{Call, Child, Fail, leave};
-use crate::sandbox::open::{Opened, look};
+use crate::sandbox::open::{Opened, clone_inside, look};
 use crate::sandbox::report::Detail;
 use crate::sys::inroot::{self, Make};
 use crate::sys::mount::{self, Attrs, attr};
@@ -14,26 +14,28 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// One of `mounts`.
-pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
+pub(super) fn mount(child: &mut Child, plan: &Plan, m: &Mount) -> Result<(), Fail> {
     match &m.source {
         Source::Tree(slot) => {
             let opened = child.given.slots.get_mut(slot.0).map(|s| std::mem::replace(s, Opened::Nothing));
             match opened {
-                Some(Opened::Fd(tree, directory)) => {
-                    let make = if directory { Make::Dir } else { Make::File };
-                    let target = place(child, m, make)?;
-                    attach(tree.as_fd(), target.as_fd())?;
-                    leave(target);
-                    // An attached tree needs no descriptor any more.
-                    leave(tree);
-                    Ok(())
-                }
+                Some(Opened::Fd(tree, directory)) => bind(child, m, tree, directory),
                 Some(Opened::Link(to)) => {
                     let made = super::rootfs::symlink(child, &m.target, &to, false, None);
                     // Freed with the rest of memory, at exec.
                     std::mem::forget(to);
                     made
                 }
+                _ => Err(Fail::call("open_tree", Errno::EBADF)),
+            }
+        }
+        Source::Inside(slot) => {
+            let Some(Open { path, what: What::Inside(tree), .. }) = plan.opens.get(slot.0) else {
+                return Err(Fail::call("open_tree", Errno::EBADF));
+            };
+            let userns = tree.idmap.as_ref().map(|_| child.slot(slot.0)).transpose()?;
+            match clone_inside(child.root()?, path, tree, userns)? {
+                Opened::Fd(tree, directory) => bind(child, m, tree, directory),
                 _ => Err(Fail::call("open_tree", Errno::EBADF)),
             }
         }
@@ -64,6 +66,16 @@ pub(super) fn mount(child: &mut Child, m: &Mount) -> Result<(), Fail> {
             Ok(())
         }
     }
+}
+
+/// Attaches a clone, and makes its mount point where that is missing.
+fn bind(child: &mut Child, m: &Mount, tree: OwnedFd, directory: bool) -> Result<(), Fail> {
+    let target = place(child, m, if directory { Make::Dir } else { Make::File })?;
+    attach(tree.as_fd(), target.as_fd())?;
+    leave(target);
+    // An attached tree needs no descriptor any more.
+    leave(tree);
+    Ok(())
 }
 
 /// Attaches a detached mount. A directory on a file, or the other way round, is EINVAL to move_mount(2), as much else is;
