@@ -354,9 +354,9 @@ pub fn within(child: &mut Child, limit: Duration) -> Option<i32> {
     }
 }
 
-/// Polls until it holds, for a third of [`limit`] at most.
+/// Polls until it holds, for [`limit`] at most.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let until = Instant::now() + limit() / 3;
+    let until = Instant::now() + limit();
     while !holds() {
         assert!(Instant::now() < until, "never: {what}");
         sleep(Duration::from_millis(5));
