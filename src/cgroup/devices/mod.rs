@@ -114,6 +114,7 @@ fn read(r: &DeviceRule) -> std::result::Result<Option<Rule>, String> {
             'r' => READ,
             'w' => WRITE,
             'm' => MKNOD,
+            'a' if !r.allow => ALL,
             other => return Err(format!("access {other:?} is none of r, w and m")),
         };
     }

@@ -225,3 +225,14 @@ fn the_usual_lists_are_short() {
     assert!(program(&twice, &[]).unwrap().unwrap().len() <= 60);
     assert!(program(&[deny_all()], &[]).unwrap().unwrap().len() <= 60);
 }
+
+#[test]
+fn what_forbids_a_forbids_all() {
+    let list = [rule(true, "c", 10, 5, "rwm"), rule(true, "c", 10, 6, "rwm"), rule(false, "c", 10, 5, "ra")];
+    let code = program(&list, &[]).unwrap().unwrap();
+    // Nodes may be made of all devices, by runc's own rules.
+    for access in ["r", "w"] {
+        assert!(!may(&code, 'c', 10, 5, access) && may(&code, 'c', 10, 6, access), "{access}");
+    }
+    assert!(program(&[rule(true, "c", 10, 5, "ra")], &[]).is_err());
+}

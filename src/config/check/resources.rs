@@ -64,7 +64,8 @@ fn device_rule(rule: &DeviceRule) -> Result<()> {
             return Err(broken(field, "out of range", format!("{n} is not in 0 to {max}")));
         }
     }
-    match rule.access.chars().find(|c| !matches!(c, 'r' | 'w' | 'm')) {
+    // runc lets `a`, which the kernel has for types, pass here, and callers have written it to forbid all.
+    match rule.access.chars().find(|c| !matches!(c, 'r' | 'w' | 'm') && (rule.allow || *c != 'a')) {
         Some(_) => Err(broken("/access", "unknown access", format!("{:?} is not of r, w and m", rule.access))),
         None => Ok(()),
     }
@@ -118,6 +119,8 @@ mod tests {
         assert_eq!(at(r#"{"devices":[{"allow":false},{"type":"a","access":"rwm"},{"type":"c","major":-1,"minor":5}]}"#), "");
         assert_eq!(at(r#"{"devices":[{"type":"u"}]}"#), "/devices/0/type");
         assert_eq!(at(r#"{"devices":[{"access":"rx"}]}"#), "/devices/0/access");
+        assert_eq!(at(r#"{"devices":[{"access":"rwa"}]}"#), "");
+        assert_eq!(at(r#"{"devices":[{"allow":true,"access":"rwa"}]}"#), "/devices/0/access");
         assert_eq!(at(r#"{"devices":[{"major":4096}]}"#), "/devices/0/major");
     }
 }
