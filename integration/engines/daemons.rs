@@ -134,7 +134,7 @@ fn start(program: &str, arguments: &[&str], asked: &str) {
     } else {
         start_child(program, arguments, &log);
     }
-    let until = Instant::now() + Duration::from_secs(patience(30).into());
+    let until = Instant::now() + Duration::from_secs(patience(70).into());
     while !command("sh").args(["-c", asked]).output().expect("run sh").status.success() {
         let log = || fs::read_to_string(&log).unwrap_or_default();
         assert!(Instant::now() < until, "{program} does not come up:\n{}", log());

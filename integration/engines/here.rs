@@ -10,11 +10,11 @@ use std::process::Command;
 const PRELUDE: &str = include_str!("prelude.sh");
 
 /// Seconds that a script may take.
-pub const SCRIPT: u32 = 40;
+pub const SCRIPT: u32 = 100;
 
 /// So many seconds, or what becomes of them in the emulator. For limits that nothing reaches unless it hangs.
 pub fn patience(seconds: u32) -> u32 {
-    if vm() { seconds * 15 } else { seconds }
+    if vm() { seconds * 6 } else { seconds }
 }
 
 /// Given to each case.

@@ -58,7 +58,7 @@ impl Snapshot {
     /// A look at the system, repeated for some time until there is nothing beyond the other one, or it stands
     /// still for a second.
     fn settled(other: Option<&Snapshot>) -> Snapshot {
-        let until = Instant::now() + Duration::from_secs(patience(15).into());
+        let until = Instant::now() + Duration::from_secs(patience(20).into());
         loop {
             let look = Snapshot::now();
             match other {

@@ -127,7 +127,7 @@ pub fn environment() -> Vec<(&'static str, String)> {
         ("RUNTIME", runtime_path()),
         ("CGROUPS", driver()),
         ("IMAGE", image::NAME.into()),
-        ("TRIES", patience(200).to_string()),
+        ("TRIES", patience(400).to_string()),
     ];
     if vm() {
         // CRIU does without hardware breakpoints, of which the emulator loses some.
