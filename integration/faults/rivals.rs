@@ -79,7 +79,7 @@ fn sweep(pair: &Pair) {
 fn point(pair: &Pair, mode: &str, at: u64) -> (Tried, u64) {
     let scene = Scene::new(Who::Root, confined(Who::Root).args(["sleep", "1000"]));
     scene.bring(pair.to);
-    let rival = Rival::new(&scene, pair.second);
+    lie_in_wait(&scene, pair.second);
     let mut wrong = Vec::new();
     let Some(report) = scene.trace(mode, at, pair.first, None, Duration::from_secs(10)) else {
         let hanging = Tried::hanging(at);
@@ -88,7 +88,7 @@ fn point(pair: &Pair, mode: &str, at: u64) -> (Tried, u64) {
     };
     let mut statuses = vec![(pair.first, report.status, report.printed.clone())];
     if report.place.is_some() {
-        let Some((status, printed)) = rival.end(&scene) else {
+        let Some((status, printed)) = end_of_rival(&scene) else {
             let hanging = Tried::hanging(at);
             scene.mop_up(&hanging.wrong);
             return (hanging, 0);
@@ -124,30 +124,25 @@ fn point(pair: &Pair, mode: &str, at: u64) -> (Tried, u64) {
     (Tried { call: report.call, place: report.place, wrong, hangs: false }, report.calls)
 }
 
-/// The second command: a script in the bundle that begins it, gives it a moment to end, and lets the first go on.
-struct Rival;
+/// Puts the second command into a script in the bundle, which begins it, gives it a moment to end, and lets the first go on.
+fn lie_in_wait(scene: &Scene, words: &[&str]) {
+    let quoted: Vec<String> = super::words(&scene.command(words)).iter().map(|word| format!("'{word}'")).collect();
+    let script = format!(
+        r#"exec </dev/null >/dev/null 2>&1
+        ({} >rival.out 2>rival.err; echo $? >rival.new; mv rival.new rival.status) &
+        n=0; while [ ! -e rival.status ] && [ $n -lt 10 ]; do sleep 0.02; n=$((n+1)); done"#,
+        quoted.join(" ")
+    );
+    fs::write(scene.bundle.dir().join("rival"), script).expect("write a script");
+}
 
-impl Rival {
-    fn new(scene: &Scene, words: &[&str]) -> Rival {
-        let quoted: Vec<String> = super::words(&scene.command(words)).iter().map(|word| format!("'{word}'")).collect();
-        let script = format!(
-            r#"exec </dev/null >/dev/null 2>&1
-            ({} >rival.out 2>rival.err; echo $? >rival.new; mv rival.new rival.status) &
-            n=0; while [ ! -e rival.status ] && [ $n -lt 10 ]; do sleep 0.02; n=$((n+1)); done"#,
-            quoted.join(" ")
-        );
-        fs::write(scene.bundle.dir().join("rival"), script).expect("write a script");
-        Rival
+/// Its status and what it said; `None` if it does not come to an end.
+fn end_of_rival(scene: &Scene) -> Option<(i64, String)> {
+    let dir = scene.bundle.dir();
+    let ended = || fs::read_to_string(dir.join("rival.status")).ok();
+    if !scene.within(Duration::from_secs(10), |_| ended().is_some()) {
+        return None;
     }
-
-    /// Its status and what it said; `None` if it does not come to an end.
-    fn end(&self, scene: &Scene) -> Option<(i64, String)> {
-        let dir = scene.bundle.dir();
-        let ended = || fs::read_to_string(dir.join("rival.status")).ok().filter(|text| text.ends_with('\n'));
-        if !scene.within(Duration::from_secs(10), |_| ended().is_some()) {
-            return None;
-        }
-        let status = ended()?.trim().parse().ok()?;
-        Some((status, fs::read_to_string(dir.join("rival.err")).unwrap_or_default()))
-    }
+    let status = ended()?.trim().parse().ok()?;
+    Some((status, fs::read_to_string(dir.join("rival.err")).unwrap_or_default()))
 }

@@ -4,7 +4,7 @@ use super::labels;
 use super::namespaces::Namespaces;
 use super::{Action, Filesystem, Idmap, Mount, Open, Remount, Slot, Source, Step, Tree, What, c_string};
 use crate::config::options::{self, MountOptions};
-use crate::config::{LinuxIdMapping, Spec};
+use crate::config::{LinuxIdMapping, Spec, clean};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::sys::clone::flags;
@@ -228,7 +228,6 @@ impl Entry<'_> {
     /// host's otherwise, and opened while nothing of the container's can be in the way.
     fn shown_inside(&self, source: &Path) -> Option<String> {
         let inside = self.context.spec.inside_root(self.context.bundle, source)?;
-        let inside = inside.to_string_lossy().into_owned();
         let mut targets = self.before.iter().map(|m| clean(&m.destination().to_string_lossy()));
         let shows =
             |target: String| target == inside || is_below(&inside, &target) || self.asked.rbind && is_below(&target, &inside);
@@ -384,35 +383,4 @@ fn combined(asked: &MountOptions) -> u64 {
         attrs &= !libc::MOUNT_ATTR__ATIME;
     }
     attrs | asked.rec_set
-}
-
-/// A container path made absolute, without `.`, `..` and doubled slashes, as runc cleans it before it is looked up.
-pub fn clean(path: &str) -> String {
-    let mut clean = String::with_capacity(path.len() + 1);
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => clean.truncate(clean.rfind('/').unwrap_or(0)),
-            name => {
-                clean.push('/');
-                clean.push_str(name);
-            }
-        }
-    }
-    if clean.is_empty() {
-        clean.push('/');
-    }
-    clean
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stay_inside() {
-        for (path, want) in [("/a/../../b/./c//", "/b/c"), ("x", "/x"), ("/", "/"), ("..", "/")] {
-            assert_eq!(clean(path), want);
-        }
-    }
 }

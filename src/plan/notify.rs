@@ -1,8 +1,7 @@
 //! NOTIFY_SOCKET: the directory with the runtime's socket, shown to the container, and the variable that names it there.
 
-use super::mounts::clean;
 use super::{Action, Mount, Open, Slot, Source, Step, Tree, What, c_string};
-use crate::config::Spec;
+use crate::config::{Spec, clean};
 use crate::error::Result;
 use crate::sys::mount::{Attrs, attr};
 use std::path::Path;

@@ -2,7 +2,7 @@
 
 use super::mounts::{self, Context};
 use super::{Action, Device, Open, Slot, Step, Tree, What, c_string};
-use crate::config::options;
+use crate::config::{clean, options};
 use crate::error::{Error, Result};
 use crate::sys::clone::flags;
 use crate::sys::mount::Attrs;
@@ -56,7 +56,7 @@ pub fn hold(context: &Context<'_>, steps: &mut Vec<Step>) -> Result<()> {
 fn is_dev_the_host_s(context: &Context<'_>) -> bool {
     context.spec.mounts.iter().any(|m| {
         let bind = || options::parse(m.options().as_deref().unwrap_or_default()).is_ok_and(|o| o.bind);
-        mounts::clean(&m.destination().to_string_lossy()) == "/dev" && (m.typ().as_deref() == Some("bind") || bind())
+        clean(&m.destination().to_string_lossy()) == "/dev" && (m.typ().as_deref() == Some("bind") || bind())
     })
 }
 
@@ -79,13 +79,13 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
     };
     let asked = &context.spec.linux.devices;
     for (path, major, minor) in DEVICES {
-        if !asked.iter().any(|d| mounts::clean(&d.path) == path) {
+        if !asked.iter().any(|d| clean(&d.path) == path) {
             add(String::new(), path, libc::S_IFCHR | 0o666, libc::makedev(major, minor), 0, 0)?;
         }
     }
     for (n, d) in asked.iter().enumerate() {
         let field = format!("/linux/devices/{n}");
-        let path = mounts::clean(&d.path);
+        let path = clean(&d.path);
         if path == "/dev/ptmx" {
             // The link to the container's own devpts takes its place, as in runc.
             continue;
@@ -143,7 +143,7 @@ pub fn close(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>
     }
     for (n, path) in spec.linux.readonly_paths.iter().enumerate() {
         let field = format!("/linux/readonlyPaths/{n}");
-        let path = c_string(&mounts::clean(path), &field)?;
+        let path = c_string(&clean(path), &field)?;
         steps.push(Step { field, action: Action::Readonly(path) });
     }
     if !spec.linux.masked_paths.is_empty() {
@@ -152,7 +152,7 @@ pub fn close(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>
     let label = super::labels::of_mounts(spec, context.host)?;
     for (n, path) in spec.linux.masked_paths.iter().enumerate() {
         let field = format!("/linux/maskedPaths/{n}");
-        let path = c_string(&mounts::clean(path), &field)?;
+        let path = c_string(&clean(path), &field)?;
         steps.push(Step { field, action: Action::Mask { path, label: label.clone() } });
     }
     Ok(())

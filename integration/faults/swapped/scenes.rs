@@ -55,6 +55,12 @@ pub fn all() -> Vec<Scenario> {
         ..plain("the directory of mount sources")
     });
     all.push(Scenario {
+        bundle: inner_source,
+        attack: Attack::Swap(vec![pair("inner/dir", "inner/to-dir"), pair("inner/above", "inner/to-above")]),
+        found: inner_source_found,
+        ..plain("a mount source inside the root")
+    });
+    all.push(Scenario {
         bundle: sources,
         attack: Attack::Swap(vec![pair("source/dir", "source/to-dir"), pair("source/file", "source/to-file")]),
         found: sources_found,
@@ -237,6 +243,41 @@ fn sources_found(scene: &Scene, canary: &Canary, found: &str) -> Vec<String> {
                 // The directory that was exchanged has the link's name now.
                 || below(root, &scene.bundle.home.join("link"), name)
         };
+        if !matches!(there.as_slice(), [(root, _, options, _)] if right(root) && options.starts_with("ro")) {
+            wrong.push(format!("{target}: {there:?}"));
+        }
+    }
+    if found.contains("WROTE") {
+        wrong.push("a read-only source was written to".into());
+    }
+    wrong
+}
+
+/// Sources in a volume that an entry before has mounted: whoever writes to it lays links to the host's canary on the way.
+fn inner_source(bundle: Bundle, canary: &Canary) -> Bundle {
+    let volume = bundle.home.join("inner");
+    make(&volume.join("dir"));
+    make(&volume.join("above/dir"));
+    symlink(canary.path.join("dir"), volume.join("to-dir")).expect("make a link");
+    symlink(&canary.path, volume.join("to-above")).expect("make a link");
+    for place in ["volume", "from-dir", "from-above"] {
+        make(&bundle.rootfs().join(place));
+    }
+    let inside = bundle.rootfs().join("volume").display().to_string();
+    let bundle = bundle.mount("/volume", "bind", &volume.display().to_string(), &["bind"]);
+    let bundle = bundle.mount("/from-dir", "bind", &format!("{inside}/dir"), &["rbind", "ro"]);
+    let bundle = bundle.mount("/from-above", "bind", &format!("{inside}/above/dir"), &["rbind", "ro"]);
+    reporting(bundle, "cat /proc/self/mountinfo; touch /from-dir/new /from-above/new && echo WROTE")
+}
+
+/// The volume's own, whole and read-only: never what the links name on the host.
+fn inner_source_found(scene: &Scene, _: &Canary, found: &str) -> Vec<String> {
+    let volume = scene.bundle.home.join("inner");
+    let volume = Path::new("/").join(volume.strip_prefix("/run").unwrap_or(&volume));
+    let mut wrong = Vec::new();
+    for target in ["/from-dir", "/from-above"] {
+        let there: Vec<_> = mounts(found).into_iter().filter(|(_, at, ..)| *at == target).collect();
+        let right = |root: &str| Path::new(root).starts_with(&volume);
         if !matches!(there.as_slice(), [(root, _, options, _)] if right(root) && options.starts_with("ro")) {
             wrong.push(format!("{target}: {there:?}"));
         }

@@ -38,9 +38,9 @@ pub(super) fn check(spec: &Spec, namespaces: &Namespaces) -> Result<()> {
         let options = options::parse(list).map_err(|e| at(e.under("/options")))?;
         one(mount, &options).map_err(at)?;
         idmap(mount, &options, &spec.linux, namespaces).map_err(at)?;
-        let destination = clean(mount.destination());
-        on_proc(mount, &options, &destination).map_err(at)?;
-        if destination == Path::new("/proc")
+        let destination = clean(&mount.destination().to_string_lossy());
+        on_proc(mount, &options, Path::new(&destination)).map_err(at)?;
+        if destination == "/proc"
             && !options.remount
             && let Some(first) = proc.replace(n)
         {
@@ -64,7 +64,7 @@ fn one(mount: &Mount, options: &MountOptions) -> Result<()> {
     no_nul("/type", kind)?;
     let source = mount.source().as_deref().unwrap_or(Path::new(""));
     no_nul("/source", &source.to_string_lossy())?;
-    if options.remount && clean(destination) == Path::new("/") {
+    if options.remount && clean(&destination.to_string_lossy()) == "/" {
         return Err(broken("/options", "cannot remount /", "use root.readonly"));
     }
     if options.bind {
