@@ -128,12 +128,13 @@ run: release
 	@[ "$$(id -u)" = 0 ] || echo "not root: the container gets a user namespace (sudo make run for one without)"
 	@$(BIN) run -b $(BUNDLE) hello-$$$$
 
-# The tests that need root are no targets of a plain cargo command, and are named.
-lint: test-tools
+# The tests that need root are no targets of a plain cargo command, and are named; the fuzz targets are a crate of their own.
+lint: test-tools fuzz-tools
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) clippy $(ROOT_TESTS) $(ENGINES) --test bench --locked -- -D warnings
 	$(CARGO) clippy --features work --bin onggi-work --locked -- -D warnings
+	$(CARGO) clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz/lint -- -D warnings
 
 check:
 	$(MAKE) lint

@@ -3,8 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use onggi::config::check::may_lie_in_proc;
+use onggi::config::clean;
 use onggi::config::options::{KNOWN, parse};
-use onggi::plan::mounts::{clean, root_propagation};
+use onggi::plan::mounts::root_propagation;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

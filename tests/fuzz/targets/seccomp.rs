@@ -57,7 +57,7 @@ fn profile(bytes: &mut Unstructured) -> Result<Seccomp> {
     let mut rules: Vec<Value> = Vec::new();
     let default = format!("SCMP_ACT_{}", bytes.choose(&ACTIONS)?);
     let listed: Vec<String> =
-        LISTED.iter().filter_map(|arch| bytes.ratio(1, 3).ok()?.then(|| format!("SCMP_ARCH_{arch}"))).collect();
+        LISTED.iter().filter(|_| bytes.ratio(1, 3).unwrap_or(false)).map(|arch| format!("SCMP_ARCH_{arch}")).collect();
     for _ in 0..bytes.int_in_range(0..=40u8)? {
         let mut names = vec![*bytes.choose(&NAMES)?];
         // When the bytes are at their end every ratio holds.
