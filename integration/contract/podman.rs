@@ -136,7 +136,7 @@ fn rule_2_4_preserved_descriptors_arrive() {
     assert_eq!(with_descriptors(&bundle, line, &["run", "--preserve-fds", "2", &bundle.id]).stdout, "three\nfour\n");
     let bundle = Bundle::new();
     // A hole: nothing else may take its place.
-    let output = with_descriptors(&bundle, "exec 4</dev/null", &["run", "--preserve-fds", "2", &bundle.id]);
+    let output = with_descriptors(&bundle, "exec 3<&- 4</dev/null", &["run", "--preserve-fds", "2", &bundle.id]);
     assert!(crate::case::name_of_runtime() != "onggi" || output.status != 0, "{output:?}");
 }
 
