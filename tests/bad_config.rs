@@ -2,6 +2,7 @@
 
 use onggi::config::{Bundle, Spec, check};
 use onggi::error::Error;
+use onggi::plan::annotations::filter;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -9,7 +10,9 @@ use std::path::Path;
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bad");
 
 fn judge(bytes: &[u8]) -> Result<(), Error> {
-    check::check(&Spec::parse(bytes)?)
+    let spec = Spec::parse(bytes)?;
+    check::check(&spec)?;
+    filter(&spec, bytes, None).map(drop)
 }
 
 fn cases() -> Vec<(String, String, String)> {

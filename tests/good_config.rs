@@ -1,7 +1,7 @@
 //! Configurations of real engines and of the specification: all are taken, and read as the `oci-spec` crate reads them.
 
 use oci_spec::runtime as oci;
-use onggi::config::{Process, Spec, check};
+use onggi::config::{Process, Seccomp, Spec, check};
 use std::fs;
 use std::path::PathBuf;
 
@@ -68,7 +68,8 @@ fn samples_of_the_specification() {
     }
     for (name, bytes) in files("schema/bad") {
         if !name.starts_with("freebsd") {
-            assert!(Spec::parse(&bytes).and_then(|s| check::check(&s)).is_err(), "{name}");
+            let checked = Spec::parse(&bytes).and_then(|spec| check::check(&spec));
+            assert!(checked.and_then(|()| Seccomp::parse(&bytes)).is_err(), "{name}");
         }
     }
 }
@@ -81,6 +82,9 @@ fn oci_spec_reads_the_same() {
         same(&name, &ours, &theirs);
         same_process(&name, ours.process.as_ref().unwrap(), theirs.process().as_ref().unwrap());
         same_linux(&name, &ours.linux, theirs.linux().as_ref().unwrap());
+        let rules = Seccomp::parse(&bytes).unwrap().map(|s| s.syscalls.into_iter().map(|r| r.names).collect::<Vec<_>>());
+        let theirs = theirs.linux().as_ref().unwrap().seccomp().as_ref();
+        assert_eq!(rules, theirs.map(|s| s.syscalls().iter().flatten().map(|r| r.names().clone()).collect()), "{name}");
     }
     for (name, bytes) in files("exec") {
         let theirs: oci::Process = serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));

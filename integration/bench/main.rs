@@ -31,7 +31,7 @@ mod verdict;
 
 use bundles::Bundle;
 use measure::Samples;
-use onggi::config::Spec;
+use onggi::config::Seccomp;
 use runtime::Runtime;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -135,8 +135,8 @@ fn bench(mut options: Options) {
 
 /// The filter of Docker's profile, for the floor.
 fn docker_filter() -> Vec<u8> {
-    let spec = Spec::parse(bundles::docker().to_string().as_bytes()).expect("parse Docker's config.json");
-    let profile = spec.linux.seccomp.expect("a seccomp profile");
+    let profile = Seccomp::parse(bundles::docker().to_string().as_bytes()).expect("parse Docker's config.json");
+    let profile = profile.expect("a seccomp profile");
     let filter = onggi::seccomp::compile(&profile).expect("compile the profile").expect("a filter");
     let bytes = |i: &seccompiler::sock_filter| [&i.code.to_ne_bytes()[..], &[i.jt, i.jf], &i.k.to_ne_bytes()].concat();
     filter.program.iter().flat_map(bytes).collect()

@@ -1,15 +1,15 @@
 //! The parent's work alone, without a container: for `make bench` to time, and for the budgets to count its instructions.
 //!
 //! ```text
-//! work plan CONFIG.JSON TIMES      parse it and compile its plan
+//! work plan CONFIG.JSON TIMES      parse it, compile its plan and its profile
 //! work seccomp CONFIG.JSON TIMES   parse it once, compile its profile; prints MICROSECONDS: the first time, the median
 //! work load CONFIG.JSON TIMES      load the compiled profile into the kernel; prints the same, and its instructions
 //! ```
 
 use onggi::cgroup::Driver;
-use onggi::config::Spec;
+use onggi::config::{Seccomp, Spec};
 use onggi::host::Host;
-use onggi::plan::{Request, compile};
+use onggi::plan::{Request, annotations, compile};
 use onggi::{seccomp, sys};
 use std::hint::black_box;
 use std::path::Path;
@@ -44,19 +44,23 @@ fn plan(text: &[u8], times: usize) {
     for _ in 0..times {
         let spec = Spec::parse(black_box(text)).expect("parse");
         black_box(compile(&spec, &request, &host).expect("compile the plan"));
+        black_box(annotations::filter(&spec, black_box(text), None).expect("compile the profile"));
     }
 }
 
-fn filter(spec: &Spec) -> seccomp::Filter {
-    let profile = spec.linux.seccomp.as_ref().expect("a seccomp profile");
+fn profile(text: &[u8]) -> Seccomp {
+    Seccomp::parse(text).expect("parse").expect("a seccomp profile")
+}
+
+fn filter(profile: &Seccomp) -> seccomp::Filter {
     seccomp::compile(black_box(profile)).expect("compile the profile").expect("a filter")
 }
 
 fn compilations(text: &[u8], times: usize) -> Vec<Duration> {
-    let spec = Spec::parse(text).expect("parse");
+    let profile = profile(text);
     let once = |_| {
         let since = Instant::now();
-        black_box(filter(&spec));
+        black_box(filter(&profile));
         since.elapsed()
     };
     (0..times).map(once).collect()
@@ -64,8 +68,7 @@ fn compilations(text: &[u8], times: usize) -> Vec<Duration> {
 
 /// Each into a thread of its own: filters of one thread add up.
 fn load(text: &[u8], times: usize) {
-    let spec = Spec::parse(text).expect("parse");
-    let filter = filter(&spec);
+    let filter = filter(&profile(text));
     let once = |_| {
         let program = filter.program.clone();
         let thread = std::thread::spawn(move || {

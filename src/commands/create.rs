@@ -178,11 +178,12 @@ impl Half {
         equipment.place = Some(&place).filter(|_| self.unit.is_some()).map(|place| place as _);
         let rdt = super::rdt::make(&plan, entry)?;
         self.launched = Some(sandbox::launch(plan, equipment)?);
-        let launched = self.launched.as_ref().ok_or_else(crate::store::unknown)?;
+        let launched = self.launched.as_mut().ok_or_else(crate::store::unknown)?;
         // The child works from here on, and what is not for it is done beside it.
         if !hooks {
             restrict_devices(launched.plan(), self.cgroup.as_ref())?;
         }
+        let filter = plan::annotations::filter(&bundle.spec, &bundle.raw, None)?;
         entry.write_config(&bundle.raw)?;
         let mut record = record(&bundle, &args.id, &host, launched.plan())?;
         record.rdt = rdt;
@@ -203,9 +204,8 @@ impl Half {
         record.pidfs =
             crate::sys::pidfd::inode(launched.pidfd.as_fd()).step("fstatfs", || "look at the container's init".into())?;
         entry.prepare_state(&record)?;
-        let filter = launched.plan().steps.iter().find_map(|s| if let Action::Seccomp(f) = &s.action { Some(f) } else { None });
-        if let Some(filter) = filter {
-            entry.write_filter(&crate::seccomp::stored::bytes(filter))?;
+        if let Some(bytes) = filter.as_ref().and_then(crate::seccomp::stored::bytes) {
+            entry.write_filter(&bytes)?;
         }
         if launched.pauses_at(Pause::Mounted) {
             launched.reach(Pause::Mounted)?;
@@ -215,6 +215,9 @@ impl Half {
             }
             launched.go_on()?;
             log::debug(|| "ran the hooks before the pivot".into());
+        }
+        if let Some(filter) = filter {
+            launched.send_filter(filter)?;
         }
         hand_over_listener(&bundle, launched, &args.id, launched.pid, "creating")?;
         if let Err(e) = launched.reach(Pause::Created) {
@@ -369,11 +372,7 @@ pub fn poststart(bundle: &Bundle, id: &str, pid: i32) -> Result<()> {
 /// Gives the seccomp listener to the agent, before init can make a call that waits for the agent's answer.
 pub(super) fn hand_over_listener(bundle: &Bundle, launched: &Launched, id: &str, init: i32, status: &str) -> Result<()> {
     let Some(listener) = launched.seccomp_listener()? else { return Ok(()) };
-    let notify = launched.plan().steps.iter().find_map(|s| match &s.action {
-        Action::Seccomp(filter) => filter.notify.as_ref(),
-        _ => None,
-    });
-    let Some(notify) = notify else { return Ok(()) };
+    let Some(notify) = launched.plan().notify() else { return Ok(()) };
     let at = |e: Error| e.at("/linux/seccomp/listenerPath");
     let agent = console::connect_to(Path::new(&notify.listener_path)).map_err(at)?;
     let message = container_process_state(Listened {

@@ -54,14 +54,12 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
 
     // A user's cgroups can be entered by file from within the user's part of the tree alone.
     let by_systemd = unit::stored(&record)?.filter(|unit| unit.instance == Instance::User);
-    let filter = entry.filter();
     let request = ExecRequest {
         id: &args.id,
         differ: differ(record.pid, &bundle.spec)?,
         keyring: record.keyring,
         preserve: args.preserve_fds,
         placed: by_systemd.is_some(),
-        filter: filter.as_deref(),
     };
     let start = |e: Error| e.context("unable to start container process");
     let host = Host::probe_for_exec(&bundle.spec, &process)?;
@@ -86,9 +84,11 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // whoever waits here must be able to give up.
     let block = || supervise::block_signals().map(Some);
     let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
-    let launched = sandbox::launch(plan, equipment).map_err(start)?;
+    let mut launched = sandbox::launch(plan, equipment).map_err(start)?;
     crate::log::debug(|| format!("cloned process {}", launched.pid));
-    let master = match settle(&launched, &bundle, args, &record, status, master) {
+    let filter = || plan::annotations::filter(&bundle.spec, &bundle.raw, entry.filter().as_deref());
+    let settled = filter().and_then(|filter| filter.map_or(Ok(()), |filter| launched.send_filter(filter)));
+    let master = match settled.and_then(|()| settle(&launched, &bundle, args, &record, status, master)) {
         Ok(master) => master,
         Err(e) => {
             launched.kill();

@@ -22,7 +22,10 @@ pub fn plan(global: &Global, bundle: Option<&Path>, json: bool) -> Result<u8> {
         environment: Vec::new(),
         notify: None,
     };
-    let plan = plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)?;
+    let mut plan = plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)?;
+    if let Some(filter) = plan::annotations::filter(&bundle.spec, &bundle.raw, None)? {
+        plan.set_filter(filter);
+    }
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }

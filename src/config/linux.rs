@@ -1,7 +1,7 @@
-//! `linux`, but for `resources`: namespaces, id mappings, devices, paths, seccomp, and the smaller kernel settings.
+//! `linux`, but for `resources`: namespaces, id mappings, devices, paths, and the smaller kernel settings.
 
 use super::shape::{null_is_default, object_map, objects, optional_object};
-use super::{LinuxIdMapping, LinuxIntelRdt, LinuxTimeOffset, Resources};
+use super::{LinuxIdMapping, LinuxIntelRdt, LinuxTimeOffset, Resources, SeccompOutline};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -42,9 +42,9 @@ pub struct Linux {
     /// `sysctl`.
     #[serde(deserialize_with = "null_is_default")]
     pub sysctl: BTreeMap<String, String>,
-    /// `seccomp`.
+    /// `seccomp`, without its rules.
     #[serde(deserialize_with = "optional_object")]
-    pub seccomp: Option<Seccomp>,
+    pub seccomp: Option<SeccompOutline>,
     /// `rootfsPropagation`; empty when absent.
     #[serde(deserialize_with = "null_is_default")]
     pub rootfs_propagation: String,
@@ -132,64 +132,4 @@ pub struct Personality {
     /// `flags`: none is defined by the spec yet.
     #[serde(deserialize_with = "null_is_default")]
     pub flags: Vec<String>,
-}
-
-/// `linux.seccomp`. Names stay strings: they are judged, with the words that runc has for them, by `crate::seccomp`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct Seccomp {
-    /// `defaultAction`; empty with no rules switches seccomp off.
-    #[serde(deserialize_with = "null_is_default")]
-    pub default_action: String,
-    /// `defaultErrnoRet`.
-    pub default_errno_ret: Option<u32>,
-    /// `architectures`, `SCMP_ARCH_*`; the native one is always added.
-    #[serde(deserialize_with = "null_is_default")]
-    pub architectures: Vec<String>,
-    /// `flags`: absent is not the same as empty (then SPEC_ALLOW is not added).
-    pub flags: Option<Vec<String>>,
-    /// `listenerPath`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub listener_path: String,
-    /// `listenerMetadata`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub listener_metadata: String,
-    /// `syscalls`.
-    #[serde(deserialize_with = "objects")]
-    pub syscalls: Vec<SyscallRule>,
-}
-
-/// One of `linux.seccomp.syscalls`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SyscallRule {
-    /// `names`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub names: Vec<String>,
-    /// `action`, `SCMP_ACT_*`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub action: String,
-    /// `errnoRet`.
-    pub errno_ret: Option<u32>,
-    /// `args`: all must hold.
-    #[serde(deserialize_with = "objects")]
-    pub args: Vec<SyscallArg>,
-}
-
-/// One of `linux.seccomp.syscalls[].args`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct SyscallArg {
-    /// `index`, 0..=5.
-    #[serde(deserialize_with = "null_is_default")]
-    pub index: u32,
-    /// `value`; the mask for `SCMP_CMP_MASKED_EQ`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub value: u64,
-    /// `valueTwo`; the expected bits for `SCMP_CMP_MASKED_EQ`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub value_two: u64,
-    /// `op`, `SCMP_CMP_*`.
-    #[serde(deserialize_with = "null_is_default")]
-    pub op: String,
 }

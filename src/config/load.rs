@@ -6,9 +6,10 @@
 //! What `serde` makes of odd input: a member of an object given twice is an error, `duplicate field`; a key given twice in
 //! an object with free keys (`annotations`, `sysctl`, `unified` ...) counts as its last; numbers must be whole and fit.
 
-use super::shape::Object;
-use super::{Process, Resources, Spec, place};
+use super::shape::{Object, object, optional_object};
+use super::{Process, Resources, Seccomp, Spec, place};
 use crate::error::{Context, Error, Result};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
@@ -86,6 +87,31 @@ impl Resources {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         parse(bytes, "parse resources")
     }
+}
+
+impl Seccomp {
+    /// Parses `linux.seccomp` of a `config.json`, and nothing else of it.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`].
+    pub fn parse(config: &[u8]) -> Result<Option<Self>> {
+        parse(config, "parse config.json").map(|profiled: Profiled| profiled.linux.seccomp)
+    }
+}
+
+/// The way to `linux.seccomp`.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Profiled {
+    #[serde(deserialize_with = "object")]
+    linux: ProfiledLinux,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProfiledLinux {
+    #[serde(deserialize_with = "optional_object")]
+    seccomp: Option<Seccomp>,
 }
 
 fn read(dir: &Path, name: &Path) -> Result<Vec<u8>> {

@@ -12,6 +12,7 @@ mod paths;
 mod place;
 mod process;
 mod resources;
+mod seccomp;
 mod shape;
 mod state;
 pub mod values;
@@ -22,6 +23,7 @@ pub use oci_spec::runtime::{Hook, Hooks, LinuxIdMapping, LinuxIntelRdt, LinuxTim
 pub use paths::clean;
 pub use process::*;
 pub use resources::*;
+pub use seccomp::*;
 pub use state::*;
 
 use serde::Deserialize;

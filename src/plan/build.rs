@@ -136,7 +136,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     let mut environment = request.environment.clone();
     environment.extend(request.notify.as_ref().map(|_| notify::VARIABLE.to_owned()));
     let (preserve, environment) = (request.preserve, &environment[..]);
-    let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment, filter: None, few_files };
+    let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment, few_files };
     let (envp, argv) = last(spec, request, given, output, program, &mut steps, &mut warnings)?;
 
     if request.driver == Driver::Disabled && spec.linux.resources.is_some() {
@@ -304,8 +304,8 @@ fn last(
         return Err(Error::exact("args must not be empty").at("/process/args"));
     }
     // The hooks run under the filter too, as in runc: they are programs of the container's.
-    if let Some(filter) = late {
-        push(steps, "/linux/seccomp", Action::Seccomp(filter));
+    if let Some(action) = late {
+        push(steps, "/linux/seccomp", action);
     }
     child_hooks(spec, request, (Stage::StartContainer, "created"), output, &env, steps)?;
     push(steps, "/process/args", Action::Exec);
@@ -330,8 +330,6 @@ pub(super) struct Given<'a> {
     pub kept: &'a [Slot],
     /// Further entries for the environment.
     pub environment: &'a [String],
-    /// The compiled filter that was kept when the container was made.
-    pub filter: Option<&'a [u8]>,
     /// The caller's limit of open files, where the runtime raises its own: the program gets it back.
     pub few_files: Option<(u64, u64)>,
 }
@@ -346,14 +344,14 @@ pub(super) fn few_files(host: &Host, opens: usize) -> Option<(u64, u64)> {
 }
 
 /// What init and every further process of a container become before they execute their program. Gives the environment,
-/// and the filter that is to be loaded right before exec.
+/// and the step that is to load the filter right before exec.
 pub(super) fn become_program(
     spec: &Spec,
     given: Given<'_>,
     program: &Process,
     steps: &mut Vec<Step>,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<CString>, Option<crate::seccomp::Filter>)> {
+) -> Result<(Vec<CString>, Option<Action>)> {
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
     let Given { host, namespaces, .. } = given;
     // Before the limits, one of which may be of open files.
@@ -387,13 +385,13 @@ pub(super) fn become_program(
     // Before any filter: what that allows is not ours to know. To be closed at exec is not enough: the kernel looks the program
     // up before, and from a directory that is open until then /proc/self/fd/N/.. leads to the host (CVE-2024-21626).
     steps.push(Step { field: String::new(), action: Action::Release(3 + given.preserve, given.kept.to_vec()) });
-    let filter = annotations::filter(spec, given.filter)?;
-    let (early, late) = match filter {
-        Some(f) if !program.no_new_privileges || f.notify.is_some() => (Some(f), None),
-        other => (None, other),
-    };
-    if let Some(filter) = early {
-        push(steps, "/linux/seccomp", Action::Seccomp(filter));
+    let mut late = annotations::seccomp(spec);
+    if late.is_some() {
+        push(steps, "/linux/seccomp", Action::Pause(Pause::Filtered));
+    }
+    let early = late.take_if(|action| !program.no_new_privileges || matches!(action, Action::Seccomp { listens: true, .. }));
+    if let Some(action) = early {
+        push(steps, "/linux/seccomp", action);
     }
     let sets = process::capabilities(program, warnings);
     // Whoever makes or enters a user namespace has them all there.

@@ -27,8 +27,6 @@ pub struct ExecRequest<'a> {
     pub keyring: bool,
     /// Descriptors from 3 on that the program gets.
     pub preserve: u32,
-    /// The filter as it was kept when the container was made (`seccomp::stored`). Without it the profile is compiled.
-    pub filter: Option<&'a [u8]>,
     /// The process may have to be moved into the container's cgroup by systemd.
     pub placed: bool,
 }
@@ -126,12 +124,12 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     let affinity = affinity(program, &mut steps)?;
     steps.extend(labels::apparmor(program, host)?);
     let few_files = few_files(host, 1);
-    let (preserve, filter) = (request.preserve, request.filter);
-    let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment: &[], filter, few_files };
+    let preserve = request.preserve;
+    let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment: &[], few_files };
     let (envp, late) = become_program(spec, given, program, &mut steps, &mut warnings)?;
     push(&mut steps, "", Action::Pause(Pause::Created));
-    if let Some(filter) = late {
-        push(&mut steps, "/linux/seccomp", Action::Seccomp(filter));
+    if let Some(action) = late {
+        push(&mut steps, "/linux/seccomp", action);
     }
     push(&mut steps, "/process/args", Action::Exec);
     if may_trace(spec, request) {
@@ -247,7 +245,7 @@ mod tests {
     }
 
     fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
-        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false, filter: None };
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false };
         let plan = compile_exec(spec, program, &request, host).unwrap();
         plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
     }
@@ -341,7 +339,7 @@ mod tests {
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, filter: None };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
         let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
         assert_eq!(plan.affinity, Some(vec![1]));
         assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
@@ -349,7 +347,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, filter: None };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
         for (process, field) in [
             (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
             (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),

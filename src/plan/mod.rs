@@ -63,6 +63,26 @@ pub struct Plan {
     pub affinity: Option<Vec<u64>>,
 }
 
+impl Plan {
+    /// Puts the filter where it is loaded: for those who read the plan, the child has its own way to it.
+    pub fn set_filter(&mut self, compiled: crate::seccomp::Filter) {
+        let steps = self.steps.iter_mut();
+        if let Some(filter) =
+            steps.rev().find_map(|s| if let Action::Seccomp { filter, .. } = &mut s.action { Some(filter) } else { None })
+        {
+            *filter = Some(compiled);
+        }
+    }
+
+    /// What the agent of the filter's listener is told, once the filter is there.
+    pub fn notify(&self) -> Option<&crate::seccomp::notify::Notify> {
+        self.steps.iter().find_map(|s| match &s.action {
+            Action::Seccomp { filter: Some(filter), .. } => filter.notify.as_ref(),
+            _ => None,
+        })
+    }
+}
+
 /// One thing to do, and the field of `config.json` that asked for it (a JSON pointer, or empty: what every container gets).
 #[derive(Debug)]
 pub struct Step {
@@ -148,6 +168,8 @@ pub enum Pause {
     Mapped,
     /// Says that the mounts are there; until the parent has run the prestart and createRuntime hooks and moved devices.
     Mounted,
+    /// Until the parent has compiled the filter, and sends it.
+    Filtered,
     /// Says that it is ready; until the parent has made that known on disk (or is gone: then so is the child).
     Created,
 }
@@ -263,8 +285,9 @@ pub enum Action {
     Capabilities { caps: Caps, ambient: u64, bounding: u64 },
     /// Find the program: the first candidate that the user may execute.
     Program { name: CString, candidates: Vec<CString> },
-    /// Load the system call filter.
-    Seccomp(crate::seccomp::Filter),
+    /// Load the system call filter. It is compiled beside the child ([`annotations::filter`]), which gets it at
+    /// [`Pause::Filtered`]: what stands here is the parent's.
+    Seccomp { listens: bool, filter: Option<crate::seccomp::Filter> },
     /// Close all descriptors from this one on but those of the wait for `start`, and what these slots hold.
     Release(u32, Vec<Slot>),
     /// Wait for `start`.

@@ -283,6 +283,7 @@ impl Action {
             Self::Pause(Pause::Placed) => "wait for the cgroup".into(),
             Self::Pause(Pause::Mapped) => "wait for the id maps".into(),
             Self::Pause(Pause::Mounted) => "wait for the runtime".into(),
+            Self::Pause(Pause::Filtered) => "wait for the seccomp filter".into(),
             Self::Pause(Pause::Created) => "say ready".into(),
             Self::Identity { uid, gid } => format!("become {uid}:{gid} of the user namespace"),
             Self::NewSession => "start a session".into(),
@@ -366,7 +367,10 @@ impl Action {
                 let list: Vec<_> = candidates.iter().map(|c| c.to_string_lossy()).collect();
                 format!("find {}", list.join(" or "))
             }
-            Self::Seccomp(filter) => format!("load a seccomp filter of {} instructions", filter.program.len()),
+            Self::Seccomp { filter: Some(filter), .. } => {
+                format!("load a seccomp filter of {} instructions", filter.program.len())
+            }
+            Self::Seccomp { filter: None, .. } => "load the seccomp filter".into(),
             Self::Release(first, _) => format!("close descriptors from {first}"),
             Self::Start => "wait for start".into(),
             Self::Exec => "execute the program".into(),

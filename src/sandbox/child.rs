@@ -22,6 +22,8 @@ pub struct Inheritance {
     pub console: Option<OwnedFd>,
     /// Room for `HOME=...`, made before the clone and never freed.
     pub home: &'static mut [u8],
+    /// Room for the seccomp filter, where one will come.
+    pub filter: Option<crate::sys::seccomp::Room>,
     /// A word shared with the parent, which learns of the seccomp listener there while the child may be unable to speak.
     pub listener: Option<crate::sys::shared::Word>,
 }
@@ -157,6 +159,15 @@ impl Child {
         match go(self.given.channel.as_fd()) {
             Ok(true) => Ok(()),
             _ => process::exit_now(1),
+        }
+    }
+
+    /// Waits for the filter, like [`Child::pause`].
+    pub(super) fn wait_for_filter(&mut self) -> Result<(), Fail> {
+        let Some(filter) = &mut self.given.filter else { return Err(Fail::refused("there is no room for a filter")) };
+        match filter.receive(self.given.channel.as_fd()).call("recvmsg")? {
+            true => Ok(()),
+            false => process::exit_now(1),
         }
     }
 

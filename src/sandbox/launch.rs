@@ -8,9 +8,11 @@ use super::{verify, words};
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Idmap, Pause, Plan, Slot, What};
+use crate::plan::{Action, Idmap, Pause, Plan, Slot, Step, What};
+use crate::seccomp::Filter;
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::pidfd::{self, Exit};
+use crate::sys::seccomp::{self, Room};
 use crate::sys::{auxv, creds, fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -58,14 +60,17 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .step("socketpair", || "make the channel to the container's init".into())?;
-    let notify = plan.steps.iter().any(|s| matches!(&s.action, Action::Seccomp(f) if f.notify.is_some()));
-    let listener = if notify { Some(Word::new().step("mmap", || "share memory with init".into())?) } else { None };
+    let listens = |s: &Step| if let Action::Seccomp { listens, .. } = s.action { Some(listens) } else { None };
+    let filtered = plan.steps.iter().find_map(listens);
+    let listener =
+        if filtered == Some(true) { Some(Word::new().step("mmap", || "share memory with init".into())?) } else { None };
     let mut given = Inheritance {
         channel: theirs,
         slots,
         start: equipment.fifo,
         console: equipment.console,
         home: vec![0u8; HOME_ROOM].leak(),
+        filter: filtered.map(|_| Room::new()),
         listener: listener.as_ref().map(Word::share),
     };
 
@@ -331,6 +336,18 @@ impl Launched {
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Err(self.died()),
         }
+    }
+
+    /// Gives the child its filter, at [`Pause::Filtered`], which it may have yet to get to.
+    pub fn send_filter(&mut self, filter: Filter) -> Result<()> {
+        // Every kernel that this runs on knows SPEC_ALLOW (4.17).
+        match seccomp::send(self.channel.as_fd(), &filter.program, filter.load_flags(true)) {
+            // The child is gone: why is heard at the next pause.
+            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
+            Err(e) => return Err(Error::sys("hand the filter to the container's init", "sendmsg", e.into())),
+        }
+        self.plan.set_filter(filter);
+        Ok(())
     }
 
     /// Lets the child go on from a pause.

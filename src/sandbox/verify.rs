@@ -22,7 +22,7 @@ pub fn verify(plan: &Plan, pid: i32) -> Result<()> {
             ]),
             Action::NoNewPrivileges => want.push(("NoNewPrivs:", 1, "/process/noNewPrivileges")),
             // SECCOMP_MODE_FILTER
-            Action::Seccomp(_) if loaded => want.push(("Seccomp:", 2, "/linux/seccomp")),
+            Action::Seccomp { .. } if loaded => want.push(("Seccomp:", 2, "/linux/seccomp")),
             Action::Pause(crate::plan::Pause::Created) => loaded = false,
             _ => {}
         }

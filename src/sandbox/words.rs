@@ -201,7 +201,7 @@ pub fn hint(error: Error, action: &Action, errno: i32) -> Error {
             "process scheduler can't be used together with AllowedCPUs: SCHED_DEADLINE needs all CPUs, and CAP_SYS_NICE",
         ),
         (Action::Scheduler(_), libc::EPERM) => error.hint("it needs CAP_SYS_NICE, which the runtime lacks"),
-        (Action::Seccomp(_), libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
+        (Action::Seccomp { .. }, libc::EACCES) => error.hint("without noNewPrivileges the runtime needs CAP_SYS_ADMIN"),
         _ => error,
     }
 }

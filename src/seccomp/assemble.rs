@@ -6,10 +6,8 @@
 use super::verdicts::{Chain, Chains, Range, Verdict};
 use super::words::{self, Compare, Test};
 use crate::error::{Error, Result};
+use crate::sys::seccomp::MAX_INSTRUCTIONS;
 use seccompiler::{BpfProgram, sock_filter};
-
-/// `BPF_MAXINSNS`: the kernel takes no longer program.
-pub const MAX_INSTRUCTIONS: usize = 4096;
 
 const LD_W_ABS: u16 = 0x20;
 const AND_K: u16 = 0x54;

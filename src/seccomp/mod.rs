@@ -28,12 +28,12 @@ mod verdicts;
 mod words;
 
 pub use arch::{ARCHS, Arch};
-pub use assemble::MAX_INSTRUCTIONS;
 pub use words::{ACTIONS, FLAGS, OPERATORS};
 
 use crate::config::Seccomp;
 use crate::error::Result;
 use crate::sys::seccomp as kernel;
+pub use crate::sys::seccomp::MAX_INSTRUCTIONS;
 use assemble::Assembler;
 use profile::Profile;
 use seccompiler::BpfProgram;

@@ -1,16 +1,19 @@
 //! A compiled filter as bytes, kept with a container so that `exec` need not compile its profile anew. Of this machine and this
 //! container: nothing that travels.
 
-use super::{Filter, MAX_INSTRUCTIONS, notify, raw};
-use crate::config::Seccomp;
+use super::{Filter, MAX_INSTRUCTIONS, raw};
+use crate::sys::seccomp::FLAG_NEW_LISTENER;
 
 /// What the bytes begin with; the digit is the form.
 const MAGIC: [u8; 8] = *b"onggiBP1";
 /// Magic, flags (4), whether SPEC_ALLOW is wanted if known (4).
 const HEAD: usize = 16;
 
-/// The filter's program and flags. Who gets the listener is not in it: that is the profile's, and short to read.
-pub fn bytes(filter: &Filter) -> Vec<u8> {
+/// The filter's program and flags. `None` for one with a listener: who gets that is not in it.
+pub fn bytes(filter: &Filter) -> Option<Vec<u8>> {
+    if filter.notify.is_some() {
+        return None;
+    }
     let mut out = Vec::with_capacity(HEAD + filter.program.len() * raw::INSTRUCTION);
     out.extend(MAGIC);
     out.extend(filter.flags.to_ne_bytes());
@@ -20,12 +23,11 @@ pub fn bytes(filter: &Filter) -> Vec<u8> {
         out.extend([insn.jt, insn.jf]);
         out.extend(insn.k.to_ne_bytes());
     }
-    out
+    Some(out)
 }
 
-/// The filter again; `profile` is the one that it was compiled from. `None` for bytes that are not of this form: then the
-/// profile is to be compiled.
-pub fn filter(bytes: &[u8], profile: Option<&Seccomp>) -> Option<Filter> {
+/// The filter again. `None` for bytes that are not of this form: then the profile is to be compiled.
+pub fn filter(bytes: &[u8]) -> Option<Filter> {
     let (head, program) = bytes.split_at_checked(HEAD)?;
     let (magic, numbers) = head.split_first_chunk::<8>()?;
     let (flags, optional) = numbers.split_first_chunk::<4>()?;
@@ -36,11 +38,15 @@ pub fn filter(bytes: &[u8], profile: Option<&Seccomp>) -> Option<Filter> {
     if program.len() / raw::INSTRUCTION > MAX_INSTRUCTIONS {
         return None;
     }
+    let flags = u32::from_ne_bytes(*flags);
+    if flags & FLAG_NEW_LISTENER != 0 {
+        return None;
+    }
     Some(Filter {
         program: program.chunks_exact(raw::INSTRUCTION).map(raw::instruction).collect(),
-        flags: u32::from_ne_bytes(*flags),
+        flags,
         spec_allow_optional: optional == 1,
-        notify: profile.map_or(Ok(None), notify::wanted).ok()?,
+        notify: None,
         unknown: Vec::new(),
     })
 }
@@ -49,32 +55,39 @@ pub fn filter(bytes: &[u8], profile: Option<&Seccomp>) -> Option<Filter> {
 mod tests {
     use super::*;
 
-    fn profile(json: &str) -> Seccomp {
-        serde_json::from_str(json).unwrap()
+    fn compiled(json: &str) -> Filter {
+        super::super::compile(&serde_json::from_str(json).unwrap()).unwrap().unwrap()
     }
 
     #[test]
     fn comes_back_as_it_was() {
-        let profile = profile(
-            r#"{"defaultAction":"SCMP_ACT_ERRNO","flags":["SECCOMP_FILTER_FLAG_LOG"],"listenerPath":"/a","syscalls":[
-                {"names":["read","write"],"action":"SCMP_ACT_ALLOW"},{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        let flagged = compiled(
+            r#"{"defaultAction":"SCMP_ACT_ERRNO","flags":["SECCOMP_FILTER_FLAG_LOG"],"syscalls":[
+                {"names":["read","write"],"action":"SCMP_ACT_ALLOW"}]}"#,
         );
-        let compiled = super::super::compile(&profile).unwrap().unwrap();
-        assert_eq!(filter(&bytes(&compiled), Some(&profile)), Some(compiled));
+        assert_eq!(filter(&bytes(&flagged).unwrap()), Some(flagged));
+    }
+
+    #[test]
+    fn one_with_a_listener_is_not_kept() {
+        let listening = compiled(
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/a","syscalls":[{"names":["mkdir"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+        );
+        assert_eq!(bytes(&listening), None);
+        assert_eq!(filter(&bytes(&Filter { notify: None, ..listening }).unwrap()), None);
     }
 
     #[test]
     fn what_is_not_of_this_form_is_nothing() {
-        let profile = profile(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[]}"#);
-        let good = bytes(&super::super::compile(&profile).unwrap().unwrap());
+        let good = bytes(&compiled(r#"{"defaultAction":"SCMP_ACT_ERRNO","syscalls":[]}"#)).unwrap();
         for n in 0..good.len() {
             // A whole number of instructions cannot be told from a shorter program; the store's checksum can.
-            assert!(n > HEAD && (n - HEAD).is_multiple_of(8) || filter(&good[..n], None).is_none(), "cut at {n}");
+            assert!(n > HEAD && (n - HEAD).is_multiple_of(8) || filter(&good[..n]).is_none(), "cut at {n}");
         }
         let mut other = good.clone();
         other[7] = b'2';
-        assert!(filter(&other, None).is_none());
+        assert!(filter(&other).is_none());
         let long = [&good[..HEAD], &vec![0; 8 * (MAX_INSTRUCTIONS + 1)]].concat();
-        assert!(filter(&long, None).is_none());
+        assert!(filter(&long).is_none());
     }
 }

@@ -4,7 +4,7 @@
 use super::check;
 use nix::errno::Errno;
 use seccompiler::sock_filter;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `SECCOMP_FILTER_FLAG_LOG` (4.14): denials are logged.
 pub const FLAG_LOG: u32 = 1 << 1;
@@ -14,6 +14,9 @@ pub const FLAG_SPEC_ALLOW: u32 = 1 << 2;
 pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): only with a listener.
 pub const FLAG_WAIT_KILLABLE_RECV: u32 = 1 << 5;
+
+/// The most instructions that the kernel takes (`BPF_MAXINSNS`).
+pub const MAX_INSTRUCTIONS: usize = 4096;
 
 const SET_MODE_FILTER: libc::c_long = 1;
 const GET_ACTION_AVAIL: libc::c_long = 2;
@@ -41,6 +44,84 @@ pub fn load(program: &[sock_filter], flags: u32) -> nix::Result<Option<OwnedFd>>
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
+/// Sends a filter, of at most [`MAX_INSTRUCTIONS`], and the flags to load it with to who has [`Room`] for it, in one message.
+/// Never raises SIGPIPE; `EPIPE` or `ECONNRESET` when nobody is there any more.
+pub fn send(socket: BorrowedFd<'_>, program: &[sock_filter], flags: u32) -> nix::Result<()> {
+    let mut parts = [
+        libc::iovec { iov_base: (&raw const flags).cast_mut().cast(), iov_len: size_of_val(&flags) },
+        libc::iovec { iov_base: program.as_ptr().cast_mut().cast(), iov_len: size_of_val(program) },
+    ];
+    let message = in_parts(&mut parts);
+    loop {
+        // SAFETY: the parts are live memory of these lengths, which the kernel only reads; sock_filter has no padding.
+        let sent = check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) } as libc::c_long);
+        match sent {
+            Err(Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Room for a filter that is yet to come: made before a clone, since nothing is allocated after it.
+pub struct Room {
+    program: Vec<sock_filter>,
+    flags: u32,
+}
+
+impl Room {
+    /// For any filter. What is not used costs no memory.
+    pub fn new() -> Self {
+        Self { program: Vec::with_capacity(MAX_INSTRUCTIONS), flags: 0 }
+    }
+
+    /// Waits for what [`send`] sends; `false` when the other side is gone. `EBADMSG` for anything else.
+    pub fn receive(&mut self, socket: BorrowedFd<'_>) -> nix::Result<bool> {
+        self.program.clear();
+        let space = self.program.spare_capacity_mut();
+        let mut parts = [
+            libc::iovec { iov_base: (&raw mut self.flags).cast(), iov_len: size_of::<u32>() },
+            libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: size_of_val(space) },
+        ];
+        let mut message = in_parts(&mut parts);
+        let received = loop {
+            // SAFETY: the parts are live memory of these lengths, to which nobody else has a reference.
+            match check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) } as libc::c_long) {
+                Err(Errno::EINTR) => {}
+                other => break other?,
+            }
+        };
+        if received == 0 {
+            return Ok(false);
+        }
+        let bytes = usize::try_from(received).ok().and_then(|n| n.checked_sub(size_of::<u32>())).ok_or(Errno::EBADMSG)?;
+        if message.msg_flags & libc::MSG_TRUNC != 0 || bytes % size_of::<sock_filter>() != 0 {
+            return Err(Errno::EBADMSG);
+        }
+        // SAFETY: the kernel has written so many instructions into the spare capacity; any bytes make one.
+        unsafe { self.program.set_len(bytes / size_of::<sock_filter>()) };
+        Ok(true)
+    }
+
+    /// [`load`]s it.
+    pub fn load(&self) -> nix::Result<Option<OwnedFd>> {
+        load(&self.program, self.flags)
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn in_parts(parts: &mut [libc::iovec; 2]) -> libc::msghdr {
+    // SAFETY: msghdr is plain data for which all zeroes is valid: no name, no control message, no flags.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = 2;
+    message
+}
+
 /// The kernel knows `flag`, one of the `FLAG_*`. [`FLAG_WAIT_KILLABLE_RECV`] is asked for together with the listener that it needs.
 pub fn flag_known(flag: u32) -> bool {
     let flags = if flag == FLAG_WAIT_KILLABLE_RECV { flag | FLAG_NEW_LISTENER } else { flag };
@@ -66,6 +147,30 @@ mod tests {
         assert!(!flag_known(1 << 30));
         assert!(action_known(libc::SECCOMP_RET_USER_NOTIF) && action_known(libc::SECCOMP_RET_KILL_PROCESS));
         assert!(!action_known(0x1234_0000));
+    }
+
+    #[test]
+    fn a_filter_is_sent_whole_or_refused() {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+        use std::os::fd::AsFd;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).unwrap();
+        let insn = |k| sock_filter { code: 6, jt: 1, jf: 2, k };
+        let mut room = Room::new();
+        for len in [1, 229, MAX_INSTRUCTIONS] {
+            let program: Vec<_> = (0..u32::try_from(len).unwrap()).map(insn).collect();
+            send(ours.as_fd(), &program, FLAG_LOG).unwrap();
+            assert_eq!(room.receive(theirs.as_fd()), Ok(true));
+            assert_eq!((&room.program, room.flags), (&program, FLAG_LOG));
+        }
+        send(ours.as_fd(), &vec![insn(0); MAX_INSTRUCTIONS + 1], 0).unwrap();
+        assert_eq!(room.receive(theirs.as_fd()), Err(Errno::EBADMSG));
+        for odd in [&b"!"[..], b"abcd1234abc"] {
+            crate::sys::process::send(ours.as_fd(), odd).unwrap();
+            assert_eq!(room.receive(theirs.as_fd()), Err(Errno::EBADMSG));
+        }
+        drop(ours);
+        assert_eq!(room.receive(theirs.as_fd()), Ok(false));
+        assert_eq!(send(theirs.as_fd(), &[insn(0)], 0), Err(Errno::EPIPE));
     }
 
     #[test]

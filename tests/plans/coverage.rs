@@ -96,6 +96,7 @@ fn every_kind_of_step_is_in_some_case() {
                     onggi::plan::Pause::Mapped => "pause for the maps",
                     onggi::plan::Pause::Placed => "pause for systemd",
                     onggi::plan::Pause::Mounted => "pause for hooks",
+                    onggi::plan::Pause::Filtered => "pause for the filter",
                     onggi::plan::Pause::Created => "pause for the commit",
                 }),
                 _ => false,

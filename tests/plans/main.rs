@@ -140,10 +140,16 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let process = Process::parse(&fs::read(&case.config).unwrap())?;
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false, filter: None };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false };
         return plan::compile_exec(&Spec::default(), &process, &request, &host);
     }
-    Spec::parse(&fs::read(&case.config).unwrap()).and_then(|spec| plan::compile(&spec, &request, &host))
+    let config = fs::read(&case.config).unwrap();
+    let spec = Spec::parse(&config)?;
+    let mut plan = plan::compile(&spec, &request, &host)?;
+    if let Some(filter) = plan::annotations::filter(&spec, &config, None)? {
+        plan.set_filter(filter);
+    }
+    Ok(plan)
 }
 
 fn text(plan: onggi::error::Result<Plan>) -> String {

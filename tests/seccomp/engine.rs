@@ -54,7 +54,7 @@ pub fn oci(profile: &str, caps: Caps) -> Seccomp {
 }
 
 fn bundle(config: &str) -> Seccomp {
-    serde_json::from_str::<onggi::config::Spec>(config).unwrap().linux.seccomp.unwrap()
+    Seccomp::parse(config.as_bytes()).unwrap().unwrap()
 }
 
 /// The profiles of the field.

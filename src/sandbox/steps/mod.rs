@@ -27,6 +27,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Join(slot, kind) => clone::setns(child.slot(slot.0)?, *kind).call("setns"),
         Action::Fork(namespaces) => fork(child, *namespaces, number),
         Action::Unshare(kinds) => clone::unshare(*kinds).call("unshare"),
+        Action::Pause(Pause::Filtered) => child.wait_for_filter(),
         Action::Pause(pause) => child.pause(*pause, number),
         Action::Identity { uid, gid } => {
             creds::set_gid(*gid).call("setresgid")?;
@@ -86,7 +87,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::User { uid, gid, keep } => process::user(*uid, *gid, *keep),
         Action::Capabilities { caps, ambient, .. } => process::capabilities(*caps, *ambient),
         Action::Program { name, candidates } => program::find(child, name, candidates),
-        Action::Seccomp(filter) => process::seccomp(child, filter),
+        Action::Seccomp { .. } => process::seccomp(child),
         Action::Release(first, keep) => child.release(*first, keep),
         Action::Start => child.wait_for_start(),
         Action::Exec => program::exec(child, plan),

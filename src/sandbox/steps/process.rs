@@ -2,7 +2,6 @@
 //! was set is read back: asked for and not there means the container does not start.
 
 use crate::sandbox::child::{Call, Child, Fail};
-use crate::seccomp::Filter;
 use crate::sys::creds::{self, Caps};
 use crate::sys::inroot;
 use crate::sys::{fs, mount, process, spawn};
@@ -143,9 +142,9 @@ pub(super) fn capabilities(want: Caps, ambient: u64) -> Result<(), Fail> {
 
 /// Loads the filter. A listener's number is left in the word shared with the parent: from here on any call of ours may be
 /// one that the filter holds up until an agent answers.
-pub(super) fn seccomp(child: &Child, filter: &Filter) -> Result<(), Fail> {
-    // Every kernel that this runs on knows SPEC_ALLOW (4.17).
-    let listener = crate::sys::seccomp::load(&filter.program, filter.load_flags(true)).call("seccomp")?;
+pub(super) fn seccomp(child: &Child) -> Result<(), Fail> {
+    let Some(filter) = &child.given.filter else { return Err(Fail::refused("there is no room for a filter")) };
+    let listener = filter.load().call("seccomp")?;
     if let (Some(fd), Some(word)) = (listener, &child.given.listener) {
         use std::os::fd::IntoRawFd;
         // Close-on-exec; owned by the process, which forgets it at exec.

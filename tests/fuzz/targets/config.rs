@@ -16,6 +16,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!e.to_string().is_empty());
     }
     check::warnings(&spec);
+    match plan::annotations::filter(&spec, bytes, None) {
+        Ok(filter) => assert!(filter.is_none_or(|filter| !filter.program.is_empty())),
+        Err(e) => assert!(!e.to_string().is_empty()),
+    }
     // The plan of something unchecked must not fall over either: `compile` checks by itself.
     for (host, systemd) in [(machine::root(), false), (machine::root(), true), (machine::user(), false)] {
         machine::show(&plan::compile(&spec, &machine::request(systemd), &host));

@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
     plan::exec::add_capabilities(&mut process, &["CAP_NET_RAW".into(), "CAP_NONE".into()]);
     let others = flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS;
     for (host, differ) in [(machine::root(), others), (machine::user(), others | flags::NEWUSER)] {
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 1, placed: true, filter: None };
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 1, placed: true };
         machine::show(&plan::compile_exec(spec, &process, &request, &host));
     }
 });
