@@ -30,6 +30,10 @@ pub fn cases() -> Vec<Case> {
         case!(another_node_in_its_place_is_an_error).except("crun", STAYS).except("runc", STAYS),
         case!(a_host_dev_gets_no_devices),
         case!(in_a_user_namespace_nodes_are_the_host_s),
+        case!(in_a_user_namespace_a_name_of_the_host_s_for_another_device_is_not_taken)
+            .except("crun", "gives what the host has under that name")
+            .except("runc", "gives what the host has under that name"),
+        case!(in_a_user_namespace_fifos_are_made).except("runc", "looks for it on the host"),
         case!(a_ptmx_that_is_asked_for_is_the_container_s_own),
         case!(a_read_only_dev_has_its_devices_and_mounts),
     ]
@@ -172,13 +176,33 @@ fn a_host_dev_gets_no_devices() {
     assert_eq!(fs::read_dir(source).expect("list it").count(), 1);
 }
 
-fn in_a_user_namespace_nodes_are_the_host_s() {
+/// With a user namespace of its own, and these devices.
+fn in_a_user_namespace(devices: &[Value]) -> Bundle {
     let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     let bundle = Bundle::new().namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
-    let bundle = bundle.set("/linux/devices", json!([node("/dev/full", 1, 7)]));
     // The user of the namespace has to get at the rootfs, and owns it.
     let owned = Command::new("chown").args(["-R", "-h", "100000:100000"]).arg(bundle.rootfs()).status().expect("run chown");
     assert!(owned.success());
+    bundle.set("/linux/devices", devices)
+}
+
+/// Where udev is at work the device is found by its number, else nothing is.
+fn in_a_user_namespace_a_name_of_the_host_s_for_another_device_is_not_taken() {
+    let bundle = in_a_user_namespace(&[node("/dev/full", 1, 9)]).args(["stat", "-c", "%t:%T", "/dev/full"]);
+    if std::path::Path::new("/dev/char/1:9").exists() {
+        assert_eq!(bundle.stdout(), "1:9\n");
+    } else {
+        bundle.fails("/linux/devices/0: bind the device /dev/full: on the host another file has that name");
+    }
+}
+
+fn in_a_user_namespace_fifos_are_made() {
+    let bundle = in_a_user_namespace(&[json!({"path": "/dev/pipe", "type": "p", "fileMode": 0o640, "uid": 1, "gid": 2})]);
+    assert_eq!(bundle.args(["stat", "-c", "%F %a %u %g", "/dev/pipe"]).stdout(), "fifo 640 1 2\n");
+}
+
+fn in_a_user_namespace_nodes_are_the_host_s() {
+    let bundle = in_a_user_namespace(&[node("/dev/full", 1, 7)]);
     let report = bundle.report(&[]);
     for device in ["/dev/null", "/dev/full"] {
         let mounted = report["mounts"].as_array().is_some_and(|mounts| mounts.iter().any(|mount| mount["target"] == device));

@@ -121,8 +121,21 @@ pub enum What {
     Inside(Tree),
     /// A file of the caller's to append to, made if need be.
     Append,
+    /// A detached clone of a device node of the host's.
+    Node(Node),
     /// A detached clone of the host's null device, verified to be character device 1:3 (CVE-2025-31133).
     Null,
+}
+
+/// A device node to be looked for on the host: at the path where the container wants it if the device lies there, else by number.
+#[derive(Debug)]
+pub struct Node {
+    /// `S_IFCHR` or `S_IFBLK`.
+    pub kind: u32,
+    /// Device number.
+    pub dev: u64,
+    /// The link that udev makes for each device, `/dev/char/MAJOR:MINOR` or `/dev/block/MAJOR:MINOR`.
+    pub by_number: CString,
 }
 
 /// A detached clone of a mount.

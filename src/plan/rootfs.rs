@@ -1,7 +1,7 @@
 //! The rootfs -> steps: devices and links of /dev, the console, the pivot, what is hidden and what is read-only.
 
 use super::mounts::{self, Context};
-use super::{Action, Device, Open, Slot, Step, Tree, What, c_string};
+use super::{Action, Device, Node, Open, Slot, Step, What, c_string};
 use crate::config::{clean, options};
 use crate::error::{Error, Result};
 use crate::sys::clone::flags;
@@ -66,12 +66,15 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
         return Ok(());
     }
     let userns = context.namespaces.has(flags::NEWUSER);
+    let c = |s: &str| CString::new(s).unwrap_or_default();
     let mut add = |field: String, path: &str, mode: u32, dev: u64, uid: u32, gid: u32| -> Result<()> {
         let c_path = c_string(path, &format!("{field}/path"))?;
-        let host = userns.then(|| {
-            // Private: what the container mounts over its node must not show on the host's.
-            let what = What::Tree(Tree { nofollow: true, propagation: vec![(libc::MS_PRIVATE, false)], ..Tree::default() });
-            opens.push(Open { field: field.clone(), path: c_path.clone(), what });
+        // A user namespace makes no nodes but FIFOs.
+        let kind = mode & libc::S_IFMT;
+        let host = (userns && kind != libc::S_IFIFO).then(|| {
+            let directory = if kind == libc::S_IFBLK { "block" } else { "char" };
+            let by_number = c(&format!("/dev/{directory}/{}:{}", libc::major(dev), libc::minor(dev)));
+            opens.push(Open { field: field.clone(), path: c_path.clone(), what: What::Node(Node { kind, dev, by_number }) });
             Slot(opens.len() - 1)
         });
         steps.push(Step { field, action: Action::Device(Device { path: c_path, mode, dev, uid, gid, host }) });
@@ -101,7 +104,6 @@ pub fn dev(context: &Context<'_>, opens: &mut Vec<Open>, steps: &mut Vec<Step>) 
         let mode = kind | d.file_mode.unwrap_or(0o666) & 0o7777;
         add(field.clone(), &path, mode, dev, d.uid.unwrap_or(0), d.gid.unwrap_or(0))?;
     }
-    let c = |s: &str| CString::new(s).unwrap_or_default();
     for (path, target, replace, only_if) in LINKS {
         let action = Action::Symlink { path: c(path), target: c(target), replace, only_if: only_if.map(c) };
         steps.push(Step { field: String::new(), action });

@@ -155,6 +155,7 @@ fn open_words(open: &Open) -> String {
         What::Namespace(kind) => format!("open {} namespace {path}", namespaces::name(*kind)),
         What::Init => "take the container's init".into(),
         What::Append => format!("open {path} to append to"),
+        What::Node(node) => format!("clone the device {path}, or {}", node.by_number.to_string_lossy()),
         What::Null => format!("clone the null device {path}"),
         What::Tree(tree) => format!("clone {}{path}{}", if tree.recursive { "tree " } else { "" }, tree_words(tree)),
         What::Inside(tree) => {

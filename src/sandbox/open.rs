@@ -40,16 +40,19 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
             fs::set_status_flags(fd.as_fd(), libc::O_APPEND).call("fcntl")?;
             Ok(Opened::Fd(fd, false))
         }
-        What::Null => {
-            let fd = mount::open_tree(fs::cwd(), &entry.path, false, true).call("open_tree")?;
-            let st = fs::stat(fd.as_fd()).call("fstat")?;
-            if fs::kind(st.st_mode) != libc::S_IFCHR || st.st_rdev != libc::makedev(1, 3) {
-                return Err(Fail::refused("not the null device"));
-            }
-            // A clone is a peer of the host's mount: what the container mounts over it would show on the host.
-            mount::mount_setattr(fd.as_fd(), c"", false, PRIVATE, None).call("mount_setattr")?;
-            Ok(Opened::Fd(fd, false))
-        }
+        What::Node(node) => match open_node(&entry.path, true, node.kind, node.dev)? {
+            Looked::Found(opened) => Ok(opened),
+            at_path => match (open_node(&node.by_number, false, node.kind, node.dev)?, at_path) {
+                (Looked::Found(opened), _) => Ok(opened),
+                (_, Looked::Absent) => Err(Fail::call("open_tree", Errno::ENOENT)),
+                _ => Err(Fail::refused("on the host another file has that name")),
+            },
+        },
+        What::Null => match open_node(&entry.path, true, libc::S_IFCHR, libc::makedev(1, 3))? {
+            Looked::Found(opened) => Ok(opened),
+            Looked::Absent => Err(Fail::call("open_tree", Errno::ENOENT)),
+            Looked::Another => Err(Fail::refused("not the null device")),
+        },
         What::Tree(tree) => {
             let fd = mount::open_tree(fs::cwd(), &entry.path, tree.recursive, tree.nofollow).call("open_tree")?;
             finish(fd, tree, userns)
@@ -62,6 +65,28 @@ pub fn open(entry: &Open, userns: Option<BorrowedFd<'_>>) -> Result<Opened, Fail
             None => Ok(Opened::Nothing),
         },
     }
+}
+
+/// What lies at the path of a device node.
+enum Looked {
+    Found(Opened),
+    Absent,
+    Another,
+}
+
+/// Clones the node at `path`, if it is that device.
+fn open_node(path: &CStr, nofollow: bool, kind: u32, dev: u64) -> Result<Looked, Fail> {
+    let fd = match mount::open_tree(fs::cwd(), path, false, nofollow) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(Looked::Absent),
+        other => other.call("open_tree")?,
+    };
+    let st = fs::stat(fd.as_fd()).call("fstat")?;
+    if fs::kind(st.st_mode) != kind || st.st_rdev != dev {
+        return Ok(Looked::Another);
+    }
+    // A clone is a peer of the host's mount: what the container mounts over it would show on the host.
+    mount::mount_setattr(fd.as_fd(), c"", false, PRIVATE, None).call("mount_setattr")?;
+    Ok(Looked::Found(Opened::Fd(fd, false)))
 }
 
 const NSFS_MAGIC: i64 = 0x6e73_6673;

@@ -36,6 +36,7 @@ pub fn of_open(open: &Open, report: &Report) -> Error {
         What::Init => ("take the container's init".into(), false),
         What::Append => (format!("open {path} for the output of hooks"), false),
         What::Null => (format!("open the null device {path}"), false),
+        What::Node(_) => (format!("bind the device {path}"), false),
         What::Tree(tree) | What::Inside(tree) => (format!("bind {path}"), tree.idmap.is_some()),
     };
     let error = plain(report, step).at(open.field.clone());
