@@ -211,7 +211,7 @@ fuzz-tools: tools
 # Licences, sources and duplicates of the crates; with ADVISORIES=yes known faults too, for which it needs github.com.
 deny:
 	command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny check --config .ci/deny.toml $(if $(ADVISORIES),advisories) bans licenses sources
+	$(CARGO) deny --config .ci/deny.toml check $(if $(ADVISORIES),advisories) bans licenses sources
 
 # Tests in the virtual machine on the oldest and the newest kernel of Debian that there is; `test-vm` has the one in between.
 # Left out: sweeps, figures and CRIU, which take long there or are of one kernel.

@@ -9,7 +9,7 @@ use super::open::{Opened, PRIVATE};
 use super::words;
 use crate::criu::mountinfo::{self, Mount};
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Open, Plan, Source, What, outside};
+use crate::plan::{Action, Node, Open, Plan, Source, What, outside};
 use crate::sandbox::child::{Call, Fail};
 use crate::sys::clone::{self, flags};
 use crate::sys::inroot::{self, Make};
@@ -19,6 +19,7 @@ use nix::mount::{MntFlags, MsFlags, umount2};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What is shown.
@@ -114,9 +115,10 @@ fn stage(plan: &Plan, slots: Vec<Opened>, place: PathBuf) -> Result<Staged> {
             // CRIU makes a mount that followed the host's a follower again, of the mount that its source lies on. It takes
             // one such mount for all sources on a file system, so that must be the whole one.
             Some(Open { what: What::Tree(tree), path, .. }) if tree.idmap.is_none() => {
-                let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
-                c_path(&path.canonicalize().step("readlink", step)?)
+                c_path(&as_path(path).canonicalize().step("readlink", step)?)
             }
+            // One that CRIU gets at from inside the container's user namespace, too.
+            Some(Open { what: What::Node(node), path, .. }) => node_path(path, node).step("readlink", step)?,
             _ => c_path(&place.join(name)),
         };
         // Of two on one place, the later one is seen.
@@ -132,6 +134,17 @@ fn stage(plan: &Plan, slots: Vec<Opened>, place: PathBuf) -> Result<Staged> {
     drop(root);
     attach_root(&dir, path)?;
     Ok(Staged { root: c_path(&place.join(ROOT)), sources, slots, place })
+}
+
+/// Where the host has the node, which was found there before.
+fn node_path(path: &CStr, node: &Node) -> std::io::Result<CString> {
+    let there = std::fs::symlink_metadata(as_path(path)).is_ok_and(|file| file.rdev() == node.dev);
+    let path = if there { path } else { &node.by_number };
+    Ok(c_path(&as_path(path).canonicalize()?))
+}
+
+fn as_path(path: &CStr) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()))
 }
 
 /// The name of a source on the stage.
