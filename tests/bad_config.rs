@@ -2,7 +2,7 @@
 
 use onggi::config::{Bundle, Spec, check};
 use onggi::error::Error;
-use onggi::plan::annotations::filter;
+use onggi::plan::seccomp::filter;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

@@ -9,7 +9,7 @@
 use onggi::cgroup::Driver;
 use onggi::config::{Seccomp, Spec};
 use onggi::host::Host;
-use onggi::plan::{Request, annotations, compile};
+use onggi::plan::{Request, compile, seccomp as plan_seccomp};
 use onggi::{seccomp, sys};
 use std::hint::black_box;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn plan(text: &[u8], times: usize) {
     for _ in 0..times {
         let spec = Spec::parse(black_box(text)).expect("parse");
         black_box(compile(&spec, &request, &host).expect("compile the plan"));
-        black_box(annotations::filter(&spec, black_box(text), None).expect("compile the profile"));
+        black_box(plan_seccomp::filter(&spec, black_box(text), None).expect("compile the profile"));
     }
 }
 

@@ -385,7 +385,7 @@ pub(super) fn become_program(
     // Before any filter: what that allows is not ours to know. To be closed at exec is not enough: the kernel looks the program
     // up before, and from a directory that is open until then /proc/self/fd/N/.. leads to the host (CVE-2024-21626).
     steps.push(Step { field: String::new(), action: Action::Release(3 + given.preserve, given.kept.to_vec()) });
-    let mut late = annotations::seccomp(spec);
+    let mut late = super::seccomp::step(spec);
     if late.is_some() {
         push(steps, "/linux/seccomp", Action::Pause(Pause::Filtered));
     }

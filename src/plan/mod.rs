@@ -18,6 +18,7 @@ pub mod notify;
 pub mod outside;
 pub mod process;
 pub mod rootfs;
+pub mod seccomp;
 pub mod show;
 
 pub use build::{Request, compile};
@@ -298,7 +299,7 @@ pub enum Action {
     Capabilities { caps: Caps, ambient: u64, bounding: u64 },
     /// Find the program: the first candidate that the user may execute.
     Program { name: CString, candidates: Vec<CString> },
-    /// Load the system call filter. It is compiled beside the child ([`annotations::filter`]), which gets it at
+    /// Load the system call filter. It is compiled beside the child ([`seccomp::filter`]), which gets it at
     /// [`Pause::Filtered`]: what stands here is the parent's.
     Seccomp { listens: bool, filter: Option<crate::seccomp::Filter> },
     /// Close all descriptors from this one on but those of the wait for `start`, and what these slots hold.
