@@ -38,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         case!(an_unknown_flag_is_refused).except("runc", NO_FLAGS),
         case!(an_unknown_call_is_ignored),
         case!(an_unknown_action_is_refused),
+        case!(a_profile_of_another_shape_is_refused_before_a_hook_runs),
         case!(calls_of_an_unlisted_architecture_end_the_program),
         case!(calls_of_a_listed_architecture_follow_the_rules),
         case!(a_profile_for_the_program_alone_is_enough).ours("others need calls of their own after it is loaded"),
@@ -158,6 +159,17 @@ fn an_unknown_call_is_ignored() {
 
 fn an_unknown_action_is_refused() {
     profile("SCMP_ACT_ALLOW", rule("getpid", "SCMP_ACT_PRAISE")).fails("SCMP_ACT_PRAISE");
+}
+
+fn a_profile_of_another_shape_is_refused_before_a_hook_runs() {
+    let bundle = profile("SCMP_ACT_ALLOW", json!([{"names": "getpid", "action": "SCMP_ACT_ERRNO"}]));
+    let ran = bundle.home.join("ran");
+    let bundle = bundle.set("/hooks", json!({"createRuntime": [{"path": "/bin/touch", "args": ["touch", ran]}]}));
+    let output = bundle.fails("names");
+    assert!(!ran.exists());
+    if crate::case::name_of_runtime() == "onggi" {
+        assert!(output.stderr.contains("/linux/seccomp/syscalls/0/names"), "{output:?}");
+    }
 }
 
 /// Whether this kernel lets anybody make a call of i386.
