@@ -12,7 +12,7 @@ const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/bad");
 fn judge(bytes: &[u8]) -> Result<(), Error> {
     let spec = Spec::parse(bytes)?;
     check::check(&spec)?;
-    filter(&spec, bytes, None).map(drop)
+    filter(&spec, bytes, || None).map(drop)
 }
 
 fn cases() -> Vec<(String, String, String)> {

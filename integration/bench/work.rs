@@ -44,7 +44,7 @@ fn plan(text: &[u8], times: usize) {
     for _ in 0..times {
         let spec = Spec::parse(black_box(text)).expect("parse");
         black_box(compile(&spec, &request, &host).expect("compile the plan"));
-        black_box(plan_seccomp::filter(&spec, black_box(text), None).expect("compile the profile"));
+        black_box(plan_seccomp::filter(&spec, black_box(text), || None).expect("compile the profile"));
     }
 }
 

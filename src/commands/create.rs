@@ -183,7 +183,7 @@ impl Half {
         if !hooks {
             restrict_devices(launched.plan(), self.cgroup.as_ref())?;
         }
-        let filter = plan::seccomp::filter(&bundle.spec, &bundle.raw, None)?;
+        let filter = plan::seccomp::filter(&bundle.spec, &bundle.raw, || None)?;
         entry.write_config(&bundle.raw)?;
         let mut record = record(&bundle, &args.id, &host, launched.plan())?;
         record.rdt = rdt;

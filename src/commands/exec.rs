@@ -86,7 +86,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
     let mut launched = sandbox::launch(plan, equipment).map_err(start)?;
     crate::log::debug(|| format!("cloned process {}", launched.pid));
-    let filter = || plan::seccomp::filter(&bundle.spec, &bundle.raw, entry.filter().as_deref());
+    let filter = || plan::seccomp::filter(&bundle.spec, &bundle.raw, || entry.filter());
     let settled = filter().and_then(|filter| filter.map_or(Ok(()), |filter| launched.send_filter(filter)));
     let master = match settled.and_then(|()| settle(&launched, &bundle, args, &record, status, master)) {
         Ok(master) => master,

@@ -23,7 +23,7 @@ pub fn plan(global: &Global, bundle: Option<&Path>, json: bool) -> Result<u8> {
         notify: None,
     };
     let mut plan = plan::compile(&bundle.spec, &request, &Host::probe(&bundle.spec)?)?;
-    if let Some(filter) = plan::seccomp::filter(&bundle.spec, &bundle.raw, None)? {
+    if let Some(filter) = plan::seccomp::filter(&bundle.spec, &bundle.raw, || None)? {
         plan.set_filter(filter);
     }
     for warning in &plan.warnings {

@@ -20,15 +20,15 @@ pub(super) fn step(spec: &Spec) -> Option<Action> {
 }
 
 /// The filter of `linux.seccomp` in `config`, the text that `spec` was read from, or the one that an annotation brings
-/// ready-made. `stored` is what was kept of it when the container was made, if anything: of one with a listener, nothing.
+/// ready-made. `stored` gives what was kept of it when the container was made, if anything: of one with a listener, nothing.
 ///
 /// # Errors
 /// A profile that cannot be read or compiled, by its field.
-pub fn filter(spec: &Spec, config: &[u8], stored: Option<&[u8]>) -> Result<Option<Filter>> {
+pub fn filter(spec: &Spec, config: &[u8], stored: impl FnOnce() -> Option<Vec<u8>>) -> Result<Option<Filter>> {
     if step(spec).is_none() {
         return Ok(None);
     }
-    if let Some(filter) = stored.and_then(seccomp::stored::filter) {
+    if let Some(filter) = stored().and_then(|bytes| seccomp::stored::filter(&bytes)) {
         return Ok(Some(filter));
     }
     let profile = Seccomp::parse(config)?;
@@ -62,7 +62,7 @@ mod tests {
 
     fn compiled(annotations: &str, profile: &str) -> Result<Option<Filter>> {
         let text = text(annotations, profile);
-        filter(&Spec::parse(text.as_bytes())?, text.as_bytes(), None)
+        filter(&Spec::parse(text.as_bytes())?, text.as_bytes(), || None)
     }
 
     #[test]

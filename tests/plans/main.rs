@@ -146,7 +146,7 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
     let config = fs::read(&case.config).unwrap();
     let spec = Spec::parse(&config)?;
     let mut plan = plan::compile(&spec, &request, &host)?;
-    if let Some(filter) = plan::seccomp::filter(&spec, &config, None)? {
+    if let Some(filter) = plan::seccomp::filter(&spec, &config, || None)? {
         plan.set_filter(filter);
     }
     Ok(plan)

@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(!e.to_string().is_empty());
     }
     check::warnings(&spec);
-    match plan::seccomp::filter(&spec, bytes, None) {
+    match plan::seccomp::filter(&spec, bytes, || None) {
         Ok(filter) => assert!(filter.is_none_or(|filter| !filter.program.is_empty())),
         Err(e) => assert!(!e.to_string().is_empty()),
     }
