@@ -73,7 +73,7 @@ fn plain(report: &Report, step: String) -> Error {
 }
 
 /// Names of the calls that the child makes; the wire has only bytes.
-const CALLS: [&str; 62] = [
+const CALLS: [&str; 63] = [
     "capget",
     "capset",
     "chdir",
@@ -115,6 +115,7 @@ const CALLS: [&str; 62] = [
     "prlimit64",
     "read",
     "readlinkat",
+    "recvmsg",
     "rt_sigaction",
     "rt_sigprocmask",
     "sched_setaffinity",
