@@ -64,7 +64,8 @@ impl Bundle {
     /// The same with a few of busybox's programs: where there are thousands of bundles, links are most of the work.
     pub fn with<S: AsRef<str>>(programs: &[S]) -> Bundle {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // All of one length: what is left behind is looked for by its id, and none is the beginning of another.
+        let id = format!("t{}-{:05}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let home = Path::new(WORK).join(&id);
         let config = serde_json::from_str(include_str!("data/default.json")).expect("parse the default configuration");
         let mut bundle = Bundle { home, id, config, runtime: runtime(), flags: Vec::new(), runs: Cell::new(0) };

@@ -96,13 +96,20 @@ fn ticks(child: &Child) -> u64 {
     fields.iter().sum()
 }
 
-/// Less than a hundredth of two seconds, to the next tick, is spent on waiting.
+/// Less than a hundredth of two seconds, to the next tick, is spent on waiting: once what there is to copy has been copied, which
+/// takes a while on a slow machine. Who polls in vain is never idle.
 #[track_caller]
 fn idles(child: &Child) {
-    let before = ticks(child);
-    std::thread::sleep(Duration::from_secs(2));
-    let spent = ticks(child) - before;
-    assert!(spent <= 2, "{spent} ticks in two seconds");
+    let mut spent = Vec::new();
+    for _ in 0..5 {
+        let before = ticks(child);
+        std::thread::sleep(Duration::from_secs(2));
+        spent.push(ticks(child) - before);
+        if spent.last().is_some_and(|spent| *spent <= 2) {
+            return;
+        }
+    }
+    panic!("ticks in two seconds, and the next: {spent:?}");
 }
 
 /// In time, also with output that is left over.
