@@ -269,6 +269,12 @@ fn an_update_is_told_and_survives() {
     assert_eq!(shown, ["50331648", "33", "500ms", "1"]);
     (0..3).for_each(|_| drop(systemctl(&["daemon-reload"])));
     check();
+    // What a reload leaves to be done later does not undo an update.
+    for limit in ["50331648", "67108864", "50331648", "67108864"] {
+        systemctl(&["daemon-reload"]);
+        ok(&bundle, &["update", "--memory", limit, &bundle.id]);
+        assert_eq!(read(&group, "memory.max"), limit);
+    }
     // Back to none.
     ok(&bundle, &["update", "--memory", "-1", "--pids-limit", "-1", "--cpu-quota", "-1", &bundle.id]);
     let unlimited = ["memory.max", "pids.max", "cpu.max"].map(|file| read(&group, file));

@@ -108,7 +108,10 @@ pub fn tell(record: &Record, cgroup: &Cgroup, writes: &[Write]) -> Result<()> {
     }
     let mut systemd = Systemd::of(&unit)?;
     // systemd writes all files of the controllers anew, some less exactly than they were.
-    cgroup.keep(&properties::FILES, || systemd.set(&unit.unit, &properties))
+    let others: Vec<&str> = properties::FILES.into_iter().filter(|name| writes.iter().all(|w| w.file != *name)).collect();
+    cgroup.keep(&others, || systemd.set(&unit.unit, &properties))?;
+    // And what a reload had left it to do it may have done after our writes, with the old values.
+    cgroup.apply(writes)
 }
 
 /// The unit of a container.
