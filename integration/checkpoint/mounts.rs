@@ -1,15 +1,20 @@
 //! What is mounted in a restored container.
 
-use super::{COUNT, checkpoint, counting, restore_words, restored, saved, started};
+use super::{COUNT, checkpoint, counting, images, last_number, number, restore_words, restored, saved, started};
 use crate::bundle::Bundle;
 use crate::case;
 use crate::case::Case;
 use crate::hostdelta::Snapshot;
+use serde_json::json;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 pub fn cases() -> Vec<Case> {
-    vec![case!(mounts_come_back_as_they_were).except("runc", "the root comes back writable")]
+    vec![
+        case!(mounts_come_back_as_they_were).except("runc", "the root comes back writable"),
+        case!(devices_of_a_user_namespace_come_back).except("runc", "cannot save it"),
+    ]
 }
 
 fn mounts_come_back_as_they_were() {
@@ -79,5 +84,25 @@ pub fn exchanged_mount_points_open_nothing() {
     } else {
         assert!(output.stderr.contains("/mounts/"), "{output:?}");
         before.assert_unchanged();
+    }
+}
+
+/// With the nodes of /dev bound from the host, and ids that are not the host's.
+fn devices_of_a_user_namespace_come_back() {
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+    let bundle = counting().namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let owned = Command::new("chown").args(["-R", "-h", "100000:100000"]).arg(bundle.rootfs()).status().expect("run chown");
+    assert!(owned.success());
+    let (_container, lines) = started(&bundle);
+    checkpoint(&bundle, &[]);
+    let last = last_number(lines);
+    // CRIU looks for images from inside the namespace, too.
+    let open = Command::new("chmod").arg("711").arg(images(&bundle)).arg(&bundle.home).status().expect("run chmod");
+    assert!(open.success());
+    let (container, mut lines) = restored(&bundle, &[]);
+    assert_eq!(number(&mut lines), last + 1);
+    for device in [("null", "1:3"), ("full", "1:7"), ("tty", "5:0")] {
+        let output = container.call("exec", &["stat", "-c", "%t:%T", &format!("/dev/{}", device.0)]);
+        assert_eq!(output.stdout.trim(), device.1, "{output:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! The child: a loop over the plan's steps, a report when one fails, exec at the end. No parsing, no allocation, no
-//! formatting, no locks, no exit handlers: what it needs was made by the parent before the clone.
+//! formatting, no locks, no exit handlers: what it needs was made by the parent before the clone, but for the
+//! seccomp filter, for which there is room.
 
 use super::open::Opened;
 use super::report::{Detail, Kind, Report};
