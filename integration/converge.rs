@@ -23,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         case!(kill_ends_what_has_outlived_init).except("crun", "finds no container").except("runc", "1.1 signals init alone"),
         case!(what_forks_constantly_is_ended),
         case!(what_forks_constantly_beside_init_is_ended).ours(OTHERS),
+        case!(an_init_without_its_first_thread_runs).ours("others say that it has stopped"),
         case!(zombies_inside_are_no_obstacle),
         case!(execs_do_not_hold_a_delete_up).ours(OTHERS),
         case!(starts_at_once_have_one_winner).ours("others start a container twice at times"),
@@ -193,6 +194,26 @@ fn what_forks_constantly_is_ended() {
 
 fn what_forks_constantly_beside_init_is_ended() {
     ends_in_time(&shared(Bundle::new().sh(FORKS)));
+}
+
+/// It is shown as a zombie, and its parent is told of no end.
+fn an_init_without_its_first_thread_runs() {
+    let bundle = Bundle::new().inside(&["linger"]);
+    let before = Snapshot::of(&bundle);
+    let container = bundle.detach();
+    eventually("the end of its first thread", || {
+        fs::read_to_string(format!("/proc/{}/stat", container.pid)).is_ok_and(|stat| stat.contains(") Z "))
+    });
+    assert_eq!(container.status(), "running");
+    let list: Value = serde_json::from_str(&bundle.call(["list", "--format", "json"]).stdout).expect("an array");
+    assert_eq!(list[0]["status"], "running");
+    let delete = container.call("delete", &[]);
+    assert!(delete.status == 1 && delete.stderr.contains("running"), "{delete:?}");
+    container.kill("KILL");
+    assert_eq!(container.wait(), 137);
+    assert_eq!(container.status(), "stopped");
+    container.ok("delete", &[]);
+    before.assert_unchanged();
 }
 
 /// A first process that never waits for its children.

@@ -288,14 +288,28 @@ fn after_a_reboot_a_container_is_stopped() {
     before.assert_unchanged();
 }
 
+fn start_time(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("read stat");
+    let field = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(19));
+    field.and_then(|ticks| ticks.parse().ok()).expect("a start time")
+}
+
 /// F-10.
 fn a_stranger_with_the_pid_is_never_signalled() {
     let mut stranger = Command::new("sleep").arg("1000").spawn().expect("start a stranger");
+    // Before Linux 6.9 a process is known by its start time, in ticks of 10 ms.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     let bundle = sleeper();
     let before = Snapshot::of(&bundle);
     let container = bundle.detach();
     container.kill("KILL").wait();
-    edit_state(&bundle, |state| state["pid"] = json!(stranger.id()));
+    edit_state(&bundle, |state| {
+        state["pid"] = json!(stranger.id());
+        if !state["pidfs"].is_null() {
+            // As if both had been started in the same tick.
+            state["startTime"] = json!(start_time(stranger.id()));
+        }
+    });
     assert_eq!(container.status(), "stopped");
     for words in [&["kill", &bundle.id, "KILL"][..], &["kill", "--all", &bundle.id, "KILL"], &["delete", "--force", &bundle.id]] {
         bundle.call(words);

@@ -10,6 +10,7 @@
 //! inside notify TEXT           sends it to NOTIFY_SOCKET: `ok` or the error
 //! inside attack CANARY         tries to get hold of every other process, see there
 //! inside hold PATH             tries to write to the file of the program that this link leads to
+//! inside linger                ends its first thread, and lives on in another
 //! ```
 //!
 //! The tests' own program under another name: static, so it runs in an empty root. What Rust's start-up changes shows in the
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         ["notify", text] => println!("{}", notify(text).map_or_else(no_file, |_| "ok".into())),
         ["attack", canary] => attack::main(canary),
         ["hold", path] => attack::hold(path),
+        ["linger"] => linger(),
         _ => {
             eprintln!("usage: inside report [FILE...] | open MODE PATH... | call NUMBER [ARG...] | notify TEXT");
             return ExitCode::from(64);
@@ -69,6 +71,11 @@ fn open(mode: &str, path: &str) -> String {
         Ok(_) => "ok".into(),
         Err(error) => no_file(error),
     }
+}
+
+fn linger() {
+    std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)));
+    let _ended = raw::call([nix::libc::SYS_exit, 0, 0, 0, 0, 0, 0]);
 }
 
 fn call(numbers: &[&str]) -> String {

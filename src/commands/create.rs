@@ -14,7 +14,7 @@ use crate::notify::{self, Proxy};
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
 use crate::seccomp::notify::{Listened, container_process_state};
-use crate::store::{Entry, Record, Store, init, notify_directory};
+use crate::store::{Entry, Record, Store, notify_directory};
 use crate::sys::{clone, fs, process};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -194,15 +194,11 @@ impl Half {
             record.unit = Some(unit.registered.to_string());
             record.cgroup = unit.cgroup.get().map(|cgroup| cgroup.path().to_owned());
         }
-        record.pid = launched.pid;
         // It waits, at the latest for being told that its state is on disk: no process of the container's comes before it.
         crate::rdt::add(&record.rdt, launched.pid)?;
         log::debug(|| format!("cloned process {}", launched.pid));
         // It is ours to reap, so it has a start time even if it has ended.
-        let started = init::start_time(launched.pid)?;
-        record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
-        record.pidfs =
-            crate::sys::pidfd::inode(launched.pidfd.as_fd()).step("fstatfs", || "look at the container's init".into())?;
+        record.set_process(launched.pid, launched.pidfd.as_fd())?;
         entry.prepare_state(&record)?;
         if let Some(bytes) = filter.as_ref().and_then(crate::seccomp::stored::bytes) {
             entry.write_filter(&bytes)?;
@@ -423,7 +419,6 @@ pub(super) fn equip(plan: &Plan, console: &Console) -> Result<(Option<OwnedFd>, 
 
 pub(super) fn record(bundle: &Bundle, id: &str, host: &Host, plan: &Plan) -> Result<Record> {
     let mut record = Record::new(id);
-    record.boot_id = init::boot_id()?.into();
     record.bundle.clone_from(&bundle.dir);
     record.rootfs = bundle.rootfs();
     record.created = log::rfc3339(SystemTime::now());

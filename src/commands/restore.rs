@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::plan::{self, Action, Plan, Request, outside};
 use crate::sandbox::staging::{self, Staged};
 use crate::sandbox::supervise::{self, Signals, Terminal};
-use crate::store::{Entry, Record, Store, init};
+use crate::store::{Entry, Record, Store};
 use crate::sys::{fs, pidfd, process, socket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -273,10 +273,7 @@ fn name(options: &mut Options, plan: &Plan, staged: &Staged) -> Result<()> {
 /// number cannot name another.
 fn known(record: &mut Record, entry: &Entry, pid: i32) -> Result<OwnedFd> {
     let init = pidfd::open(pid).step("pidfd_open", || "open the container's init".into())?;
-    record.pid = pid;
-    let started = init::start_time(pid)?;
-    record.start_time = started.ok_or_else(|| Error::new("container init died", "it left no trace"))?.0;
-    record.pidfs = pidfd::inode(init.as_fd()).step("fstatfs", || "look at the container's init".into())?;
+    record.set_process(pid, init.as_fd())?;
     entry.prepare_state(record)?;
     Ok(init)
 }

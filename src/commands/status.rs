@@ -51,9 +51,8 @@ pub fn of(entry: &Entry, record: &Record) -> Result<(Status, Option<OwnedFd>)> {
 
 /// The status alone, for `state`.
 pub fn look(entry: &Entry, record: &Record) -> Result<Status> {
-    if !record.init_runs(fs::glance)? {
-        return Ok(Status::Stopped);
-    }
+    let Some(init) = record.process().open(fs::glance)? else { return Ok(Status::Stopped) };
+    fs::leave(init);
     frozen_or(record, waiting(entry)?.is_some(), fs::glance)
 }
 
@@ -63,7 +62,7 @@ pub fn look_at(store: &Store, id: &str, seen: &Seen<'_>, reader: &mut Reader) ->
     // Locked by init alone: the lock goes when init ends, or executes the program.
     let held =
         start.as_ref().is_some_and(|start| fs::lock(start.as_fd(), libc::LOCK_SH | libc::LOCK_NB) == Err(Errno::EWOULDBLOCK));
-    if !held && !seen.init_runs()? {
+    if !held && seen.process().open(fs::read_closed)?.is_none() {
         return Ok(Status::Stopped);
     }
     let frozen = match &seen.cgroup {

@@ -1,11 +1,13 @@
 //! The CRIU that is at work on a container, named in its directory: a runtime that is killed leaves it behind.
 
-use super::{Entry, Record, init};
+use super::Entry;
+use super::init::{Known, open};
 use crate::error::{Context, Error, Result};
+use crate::sys::fs;
 use nix::errno::Errno;
 use nix::fcntl::readlinkat;
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 const CRIU: &str = "criu";
 
@@ -13,9 +15,11 @@ impl Entry {
     /// Names a process that runs now, in one line of text: a link cannot be half written.
     pub fn name_criu(&self, pid: i32) -> Result<()> {
         // It has gone already: then nobody needs to know it.
-        let Some((start, _)) = init::start_time(pid)? else { return Ok(()) };
+        let Some(criu) = open(pid)? else { return Ok(()) };
+        let Some(known) = Known::of(pid, criu.as_fd())? else { return Ok(()) };
         self.release_criu()?;
-        let text = format!("{pid} {start} {}", init::boot_id()?);
+        let pidfs = known.pidfs.map_or(String::new(), |inode| inode.to_string());
+        let text = format!("{pid} {} {} {pidfs}", known.start_time, known.boot_id);
         symlinkat(text.as_str(), &self.dir, CRIU).step("symlinkat", || self.step("make the link", CRIU))
     }
 
@@ -27,12 +31,11 @@ impl Entry {
             Err(e) => return Err(Error::sys(self.step("read the link", CRIU), "readlinkat", e.into())),
         };
         let mut words = text.split(' ');
-        let mut process = Record::new(self.id());
         let numbers = (words.next().and_then(|w| w.parse().ok()), words.next().and_then(|w| w.parse().ok()));
         // What somebody else put there names no process of ours.
-        let (Some(pid), Some(start), Some(boot)) = (numbers.0, numbers.1, words.next()) else { return Ok(None) };
-        (process.pid, process.start_time, process.boot_id) = (pid, start, boot.into());
-        process.init()
+        let (Some(pid), Some(start_time), Some(boot_id)) = (numbers.0, numbers.1, words.next()) else { return Ok(None) };
+        let pidfs = words.next().and_then(|w| w.parse().ok());
+        Known { pid, start_time, pidfs, boot_id }.open(fs::read_closed)
     }
 
     /// It has ended.

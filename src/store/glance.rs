@@ -1,12 +1,12 @@
 //! What `list` asks of every container, from the state root: to open each directory first would be a fifth of its calls. And
 //! `state.json` is taken apart where it lies, without a copy of what is shown and a look at the rest.
 
+use super::init::Known;
 use super::record::{VERSION, whole};
-use super::{EXEC, MAX_STATE, Record, STATE, Store, init};
+use super::{EXEC, MAX_STATE, Record, STATE, Store};
 use crate::error::{Context, Result};
 use crate::sys::dirent::Buffer;
-use crate::sys::fs::{self, Reader};
-use crate::sys::pidfd;
+use crate::sys::fs::Reader;
 use nix::errno::Errno;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -128,16 +128,9 @@ impl<'a> Seen<'a> {
         if self.annotations == "{}" { BTreeMap::new() } else { serde_json::from_str(&self.annotations).unwrap_or_default() }
     }
 
-    /// Whether init still runs, now: as [`Record::init_runs`], in half the time where the kernel has a number for it.
-    pub fn init_runs(&self) -> Result<bool> {
-        match self.pidfs {
-            Some(inode) if self.pid > 0 => {
-                // In another boot it may be a stranger's.
-                let same = self.boot_id == init::boot_id()?;
-                Ok(same && pidfd::runs(self.pid, inode).step("pidfd_open", || format!("look at process {}", self.pid))?)
-            }
-            _ => init::runs(fs::read_closed, self.pid, self.start_time, &self.boot_id),
-        }
+    /// Its init.
+    pub fn process(&self) -> Known<'_> {
+        Known { pid: self.pid, start_time: self.start_time, pidfs: self.pidfs, boot_id: &self.boot_id }
     }
 }
 

@@ -5,15 +5,11 @@ use crate::error::{Context, Error, Result};
 use crate::sys::{fs, pidfd};
 use nix::errno::Errno;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 /// This boot of the machine.
-pub fn boot_id() -> Result<&'static str> {
-    boot_id_by(fs::read_closed)
-}
-
-fn boot_id_by(read: fs::Read) -> Result<&'static str> {
+fn boot_id(read: fs::Read) -> Result<&'static str> {
     static BOOT: OnceLock<String> = OnceLock::new();
     if let Some(id) = BOOT.get() {
         return Ok(id);
@@ -23,14 +19,10 @@ fn boot_id_by(read: fs::Read) -> Result<&'static str> {
     Ok(BOOT.get_or_init(|| String::from_utf8_lossy(&text).trim().to_string()))
 }
 
-/// Start time of a process in clock ticks since boot, and its state letter (proc_pid_stat(5)); `None` when it is gone.
-pub fn start_time(pid: i32) -> Result<Option<(u64, char)>> {
-    start_time_by(fs::read_closed, pid)
-}
-
-fn start_time_by(read: fs::Read, pid: i32) -> Result<Option<(u64, char)>> {
+/// Start time of a process in clock ticks since boot (proc_pid_stat(5)); `None` when it is gone.
+fn start_time(read: fs::Read, pid: i32) -> Result<Option<u64>> {
     match read(&proc_file(pid, "stat")?) {
-        Ok(text) => Ok(parse_stat(&text)),
+        Ok(text) => Ok(parse_start(&text)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         Err(e) => Err(Error::sys(format!("read /proc/{pid}/stat"), "read", e.into())),
     }
@@ -39,7 +31,7 @@ fn start_time_by(read: fs::Read, pid: i32) -> Result<Option<(u64, char)>> {
 /// Whether a process, or the zombie of one, has executed a program since it was forked; `None` when it is gone.
 pub fn has_executed(pid: i32, start_time: u64) -> Result<Option<bool>> {
     match fs::read_closed(&proc_file(pid, "stat")?) {
-        Ok(text) => Ok(parse_flags(&text).filter(|_| parse_stat(&text).is_some_and(|(start, _)| start == start_time))),
+        Ok(text) => Ok(parse_flags(&text).filter(|_| parse_start(&text) == Some(start_time))),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         Err(e) => Err(Error::sys(format!("read /proc/{pid}/stat"), "read", e.into())),
     }
@@ -63,42 +55,90 @@ fn behind_name(text: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     Some(std::str::from_utf8(text.get(end + 1..)?).ok()?.split_ascii_whitespace())
 }
 
-/// Fields 22 and 3.
-fn parse_stat(text: &[u8]) -> Option<(u64, char)> {
-    let mut fields = behind_name(text)?;
-    let state = fields.next()?.chars().next()?;
-    Some((fields.nth(18)?.parse().ok()?, state))
+/// Field 22.
+fn parse_start(text: &[u8]) -> Option<u64> {
+    behind_name(text)?.nth(19)?.parse().ok()
 }
 
-impl Record {
-    /// A descriptor of init, if it still runs. A zombie does not: it has ended, whoever will reap it.
-    pub fn init(&self) -> Result<Option<OwnedFd>> {
+/// Whoever has that number now.
+pub(super) fn open(pid: i32) -> Result<Option<OwnedFd>> {
+    match pidfd::open(pid) {
+        Err(Errno::ESRCH) => Ok(None),
+        other => other.step("pidfd_open", || format!("look at process {pid}")).map(Some),
+    }
+}
+
+/// What tells a process from all that have had its number, or will.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Its number, as the PID namespace of the runtime counts.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot. A tick is 10 ms: what was started in the same one has the same.
+    pub start_time: u64,
+    /// Its inode number on pidfs, which no other gets in the same boot; `None` before Linux 6.9.
+    pub pidfs: Option<u64>,
+    /// The boot that both count from.
+    pub boot_id: &'a str,
+}
+
+impl Known<'static> {
+    /// A process that runs, or is ours to reap; `None` when it is gone.
+    pub fn of(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Option<Self>> {
+        let pidfs = pidfd::inode(pidfd).step("fstatfs", || format!("look at process {pid}"))?;
+        let Some(start_time) = start_time(fs::read_closed, pid)? else { return Ok(None) };
+        Ok(Some(Self { pid, start_time, pidfs, boot_id: boot_id(fs::read_closed)? }))
+    }
+}
+
+impl Known<'_> {
+    /// A descriptor of it, if it still runs. A zombie does not: it has ended, whoever will reap it. One whose first thread has
+    /// ended does, for as long as it has another.
+    pub fn open(&self, read: fs::Read) -> Result<Option<OwnedFd>> {
         if self.pid <= 0 {
             return Ok(None);
         }
-        let fd = match pidfd::open(self.pid) {
-            Err(Errno::ESRCH) => return Ok(None),
-            other => other.step("pidfd_open", || format!("open process {}", self.pid))?,
+        let Some(fd) = open(self.pid)? else { return Ok(None) };
+        let looked = || format!("look at process {}", self.pid);
+        let same = match self.pidfs {
+            Some(inode) => fs::stat(fd.as_fd()).step("fstat", looked)?.st_ino == inode,
+            // Asked after the descriptor was taken: what it says is of that process or of none.
+            None => start_time(read, self.pid)? == Some(self.start_time),
         };
-        // Asked after the descriptor was taken: what it says is of that process or of none.
-        Ok(self.init_runs(fs::read_closed)?.then_some(fd))
-    }
-
-    /// Whether init still runs, now.
-    pub fn init_runs(&self, read: fs::Read) -> Result<bool> {
-        runs(read, self.pid, self.start_time, &self.boot_id)
+        // In another boot it may be a stranger.
+        let runs = same && !ended(&fd).step("poll", looked)? && self.boot_id == boot_id(read)?;
+        Ok(runs.then_some(fd))
     }
 }
 
-/// Whether the process of that number is the one of that start time in that boot, and has not ended.
-pub(super) fn runs(read: fs::Read, pid: i32, start_time: u64, boot_id: &str) -> Result<bool> {
-    if pid <= 0 {
-        return Ok(false);
+fn ended(fd: &OwnedFd) -> nix::Result<bool> {
+    loop {
+        match pidfd::poll_exit(fd, Some(0)) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
     }
-    match start_time_by(read, pid)? {
-        // In another boot it may be a stranger.
-        Some((start, state)) if start == start_time && !matches!(state, 'Z' | 'X' | 'x') => Ok(boot_id == boot_id_by(read)?),
-        _ => Ok(false),
+}
+
+impl Record {
+    /// Its init.
+    pub fn process(&self) -> Known<'_> {
+        Known { pid: self.pid, start_time: self.start_time, pidfs: self.pidfs, boot_id: &self.boot_id }
+    }
+
+    /// Writes down who init is.
+    ///
+    /// # Errors
+    /// It has been reaped, or procfs cannot be read.
+    pub fn set_process(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        let init = Known::of(pid, pidfd)?.ok_or_else(|| Error::new("container init died", "it left no trace"))?;
+        (self.pid, self.start_time, self.pidfs) = (init.pid, init.start_time, init.pidfs);
+        self.boot_id = init.boot_id.into();
+        Ok(())
+    }
+
+    /// A descriptor of init, if it still runs: [`Known::open`].
+    pub fn init(&self) -> Result<Option<OwnedFd>> {
+        self.process().open(fs::read_closed)
     }
 }
 
@@ -113,7 +153,7 @@ mod tests {
                 let rest = format!(" S 1 42 42 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2");
                 [b"42 ", name, rest.as_bytes()].concat()
             };
-            assert_eq!(parse_stat(&line("4194560")), Some((987_654, 'S')));
+            assert_eq!(parse_start(&line("4194560")), Some(987_654));
             assert_eq!(parse_flags(&line("4194560")), Some(true));
             assert_eq!(parse_flags(&line("4194624")), Some(false));
         }
@@ -123,14 +163,37 @@ mod tests {
     fn this_process_is_itself_and_no_other() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let mut record = Record::new("c");
-        record.pid = pid;
-        record.boot_id = boot_id().unwrap().into();
-        record.start_time = start_time(pid).unwrap().unwrap().0;
-        assert!(record.init().unwrap().is_some());
+        record.set_process(pid, pidfd::open(pid).unwrap().as_fd()).unwrap();
+        let runs = |record: &Record| record.init().unwrap().is_some();
+        assert!(runs(&record));
+        if let Some(inode) = record.pidfs {
+            // As if it had been started in the same tick.
+            record.pidfs = Some(inode + 1);
+            assert!(!runs(&record));
+        }
+        // As on a kernel before 6.9.
+        record.pidfs = None;
+        assert!(runs(&record));
         record.start_time += 1;
-        assert!(record.init().unwrap().is_none());
+        assert!(!runs(&record));
         record.start_time -= 1;
         record.boot_id = "another".into();
-        assert!(record.init().unwrap().is_none());
+        assert!(!runs(&record));
+    }
+
+    #[test]
+    fn a_zombie_does_not_run() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut record = Record::new("c");
+        let fd = pidfd::open(pid).unwrap();
+        record.set_process(pid, fd.as_fd()).unwrap();
+        let found = |pidfs| Known { pidfs, ..record.process() }.open(fs::read_closed).unwrap().is_some();
+        assert!(found(record.pidfs) && found(None));
+        child.kill().unwrap();
+        pidfd::poll_exit(&fd, None).unwrap();
+        assert!(!found(record.pidfs) && !found(None), "a zombie");
+        child.wait().unwrap();
+        assert!(!found(record.pidfs) && !found(None), "nobody");
     }
 }

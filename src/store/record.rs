@@ -19,10 +19,10 @@ pub struct Record {
     pub id: String,
     /// Init, as the PID namespace of the runtime sees it.
     pub pid: i32,
-    /// Its start time in clock ticks since boot (proc_pid_stat(5), field 22): with it a pid names one process for ever.
+    /// Its start time in clock ticks since boot (proc_pid_stat(5), field 22).
     pub start_time: u64,
-    /// Its inode number on pidfs ([`crate::sys::pidfd::inode`]), by which `list` knows it in half the time; `None` before Linux
-    /// 6.9.
+    /// Its inode number on pidfs ([`crate::sys::pidfd::inode`]), by which it is known even from what was started in the same
+    /// tick; `None` before Linux 6.9.
     #[serde(default)]
     pub pidfs: Option<u64>,
     /// The boot that the start time counts from.

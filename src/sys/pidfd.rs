@@ -57,20 +57,6 @@ pub fn inode(pidfd: BorrowedFd) -> nix::Result<Option<u64>> {
     Ok(Some(fs::stat(pidfd)?.st_ino))
 }
 
-/// Whether the process of this number is the one that has this [`inode`], and its first thread has not ended.
-pub fn runs(pid: libc::pid_t, inode: u64) -> nix::Result<bool> {
-    /// `PIDFD_THREAD` of <linux/pidfd.h>, as old as pidfs: such a descriptor tells of the end of that thread, whichever others
-    /// there are.
-    const THREAD: libc::c_int = libc::O_EXCL;
-    // SAFETY: as above.
-    let pidfd = match owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, THREAD) }) {
-        // As above; a number that is no process's is a thread's at most.
-        Err(Errno::ESRCH | Errno::EINVAL) => return Ok(false),
-        other => other?,
-    };
-    Ok(fs::stat(pidfd.as_fd())?.st_ino == inode && !poll_exit(&pidfd, Some(0))?)
-}
-
 /// Sends `signal` (0 only asks); ESRCH when the process has been reaped.
 pub fn send_signal(pidfd: BorrowedFd, signal: libc::c_int) -> nix::Result<()> {
     let info: *const libc::siginfo_t = std::ptr::null();
@@ -196,21 +182,6 @@ mod tests {
         child.stdin.as_mut().unwrap().write_all(b"word\n").unwrap();
         assert_eq!(wait(fd.as_fd()), Ok(Exit::Code(0)));
         assert_eq!(getfd(stdin.as_fd(), 0).unwrap_err(), Errno::EBADF);
-    }
-
-    #[test]
-    fn an_inode_is_of_one_process_and_until_its_end() {
-        let (fd, mut child) = spawn("exec sleep 60");
-        // Older than Linux 6.9.
-        let Some(number) = inode(fd.as_fd()).unwrap() else { return };
-        let pid = libc::pid_t::try_from(child.id()).unwrap();
-        assert_eq!((runs(pid, number), runs(pid, number + 1)), (Ok(true), Ok(false)));
-        child.kill().unwrap();
-        poll_exit(&fd, None).unwrap();
-        // A zombie, then nobody.
-        assert_eq!(runs(pid, number), Ok(false));
-        child.wait().unwrap();
-        assert_eq!(runs(pid, number), Ok(false));
     }
 
     #[test]
