@@ -7,6 +7,7 @@
 #   make check     format, lints, unit tests: a minute, no root
 #   make fuzz      every fuzz target for ten minutes; FUZZ_SECONDS=3600 FUZZ=config for one and an hour
 #   make test-kernels, reproducible, deny: other kernels, two builds and one hash, the crates
+#   make order     which functions commands run, for the linker
 #   make install   PREFIX=/usr/local SYSCONFDIR=/etc DESTDIR=
 
 PREFIX  ?= /usr/local
@@ -49,7 +50,7 @@ HOST     = $(shell $(CARGO) -vV 2>/dev/null | sed -n 's/^host: //p')
 .DEFAULT_GOAL := release
 .PHONY: run test lint check release stress bench bench-record work install uninstall test-vm test-root test-budget \
 	test-engines test-engines-quick man clean tools test-tools release-musl sweeps release-of-what-is-there test-kernels fuzz \
-	fuzz-quick fuzz-tools reproducible deny guards
+	fuzz-quick fuzz-tools reproducible deny guards order
 
 # What the build, and the greeting, need from the system: a linker, and a program to run.
 tools:
@@ -190,6 +191,19 @@ work: tools
 # As root, some six minutes. Other runtimes are those in PATH; the tables and a plot go to target/bench.
 bench: release work
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
+
+# Which functions commands run, for the linker: order.ld, as root. Anew when it has grown old: `budget::memory` counts what it
+# saves. Of the build with musl too, where that target is at hand.
+ORDER = $(TARGET)/order
+order: tools
+	@mkdir -p $(ORDER)
+	for target in $(HOST) $(if $(wildcard $(SYSROOT)/lib/rustlib/$(MUSL)/lib),$(MUSL)); do \
+		CARGO_TARGET_DIR=$(ORDER) $(CARGO) rustc --release --locked --bin onggi --target $$target --config 'profile.release.strip=false' -- \
+			-C link-arg=-Wl,-Map=$(abspath $(ORDER))/onggi-$$target.map && \
+		cp $(ORDER)/$$target/release/onggi $(ORDER)/onggi-$$target || exit 1; \
+	done
+	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- --order order.ld \
+		$$(ls $(abspath $(ORDER))/onggi-*.map | sed 's/\.map$$//')
 
 # Two builds, one hash.
 reproducible: tools

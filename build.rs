@@ -8,11 +8,15 @@ fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=linker.ld");
+    println!("cargo::rerun-if-changed=order.ld");
     println!("cargo::rerun-if-changed={START}");
-    // With `panic = "abort"` nothing reads the tables for unwinding, and they are a tenth of the file. What is linked in
-    // comes with them, the C library and Rust's own, so that only the linker can leave them out.
+    // order.ld: what commands run lies side by side in the file.
+    // linker.ld: with `panic = "abort"` nothing reads the tables for unwinding, and they are a tenth of the file. What is linked
+    // in comes with them, the C library and Rust's own, so that only the linker can leave them out.
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") {
-        println!("cargo::rustc-link-arg-bin=onggi=-Wl,-T,{}", root.join("linker.ld").display());
+        for script in ["linker.ld", "order.ld"] {
+            println!("cargo::rustc-link-arg-bin=onggi=-Wl,-T,{}", root.join(script).display());
+        }
     }
     println!("cargo::rustc-check-cfg=cfg(own_start)");
     if is_for_here() && own_start_works(&root.join(START)) {

@@ -11,6 +11,7 @@
 //!   --mounts N       on the full host (10000)
 //!   --realtime       at real-time priority, on a machine that does other work
 //!   --out DIR        for the report (target/bench)
+//!   --order FILE     writes nothing but the linker script for the runtimes given (`order.rs`)
 //! ```
 //!
 //! Without runtimes: those of onggi, crun and runc that are in PATH, onggi first from the build. Needs root.
@@ -22,6 +23,7 @@ mod stage;
 mod bundles;
 mod counts;
 mod measure;
+mod order;
 mod phases;
 mod plot;
 mod report;
@@ -46,6 +48,7 @@ pub struct Options {
     mounts: usize,
     realtime: bool,
     out: PathBuf,
+    order: Option<PathBuf>,
     runtimes: Vec<Runtime>,
     /// What /proc/loadavg said before.
     load: String,
@@ -70,6 +73,7 @@ fn main() {
         mounts: 10_000,
         realtime,
         out: here.join("target/bench"),
+        order: None,
         runtimes: Vec::new(),
         load: std::fs::read_to_string("/proc/loadavg").unwrap_or_default(),
     };
@@ -84,6 +88,7 @@ fn main() {
             "--containers" => options.containers = number(),
             "--mounts" => options.mounts = number(),
             "--out" => options.out = here.join(value()),
+            "--order" => options.order = Some(here.join(value())),
             "--realtime" => {}
             // Of cargo, for its own harness.
             "--bench" | "--nocapture" => {}
@@ -96,7 +101,19 @@ fn main() {
     }
     // A container's first process becomes ours when its runtime leaves: we see its end at once, and its CPU time.
     nix::sys::prctl::set_child_subreaper(true).expect("become a subreaper");
-    bench(options);
+    match options.order.take() {
+        Some(file) => order(&mut options.runtimes, &file),
+        None => bench(options),
+    }
+}
+
+fn order(runtimes: &mut Vec<Runtime>, file: &Path) {
+    let mut notes = Vec::new();
+    let bundles = [Bundle::plain(runtimes, &mut notes), Bundle::docker(runtimes, &mut notes)];
+    assert!(notes.is_empty() && !runtimes.is_empty(), "{notes:?}");
+    let mut order = order::Order::default();
+    runtimes.iter().for_each(|runtime| order.add(runtime, &bundles.each_ref()));
+    std::fs::write(file, order.script()).expect("write the linker script");
 }
 
 /// Says that the scheduler has been set.
