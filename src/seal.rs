@@ -50,7 +50,6 @@ pub fn ensure(state_root: &Path) -> Result<()> {
         return Ok(());
     }
     if step_out_of_the_binary().is_ok() {
-        memfd::set_process_name(c"onggi");
         return Ok(());
     }
     // A copy that does not look like one after all would be copied for ever.

@@ -2,7 +2,7 @@
 //!
 //! Knows framing, not meaning: what is asked for is the caller's business. Every request is acknowledged or timed out.
 
-use super::check;
+use super::{check, fs};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
@@ -22,7 +22,8 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// Brings up `lo` in the network namespace of the caller. Three system calls and no allocation, for the container's init.
+/// Brings up `lo` in the network namespace of the caller. Two system calls and no allocation, for the container's init,
+/// which closes the socket with all else ([`fs::leave`]).
 ///
 /// An ioctl on a socket of any family: measured within the noise of a netlink request, whose message takes one call more;
 /// nearly all of the time is the kernel's, for the device itself.
@@ -43,7 +44,9 @@ pub fn loopback_up() -> Result<(), (&'static str, Errno)> {
     let set_flags = libc::Ioctl::try_from(libc::SIOCSIFFLAGS).map_err(|_| ("ioctl", Errno::EINVAL))?;
     // SAFETY: SIOCSIFFLAGS reads a live ifreq.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), set_flags, &raw const request) };
-    check(libc::c_long::from(done)).map(drop).map_err(|e| ("ioctl", e))
+    let done = check(libc::c_long::from(done)).map(drop).map_err(|e| ("ioctl", e));
+    fs::leave(socket);
+    done
 }
 
 /// A refused request.

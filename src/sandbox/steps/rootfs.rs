@@ -220,6 +220,7 @@ pub(super) fn null_streams(child: &Child) {
         // Fails for no reason but those that leave the stream as it was.
         let _as_it_was = fs::become_stdio(null.as_fd(), n);
     }
+    fs::leave(null);
 }
 
 /// Makes the held tree the root. Old root and new lie at one place, on top of each other, so the old one is never
