@@ -197,6 +197,7 @@ bench: release work
 ORDER = $(TARGET)/order
 order: tools
 	@mkdir -p $(ORDER)
+	@rm -f $(ORDER)/onggi-*
 	for target in $(HOST) $(if $(wildcard $(SYSROOT)/lib/rustlib/$(MUSL)/lib),$(MUSL)); do \
 		CARGO_TARGET_DIR=$(ORDER) $(CARGO) rustc --release --locked --bin onggi --target $$target --config 'profile.release.strip=false' -- \
 			-C link-arg=-Wl,-Map=$(abspath $(ORDER))/onggi-$$target.map && \
