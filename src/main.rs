@@ -10,7 +10,7 @@ mod glibc;
 
 use onggi::cli::Line;
 use onggi::error::Error;
-use onggi::{commands, log, seal, store, sys};
+use onggi::{commands, log, sys};
 use std::ffi::OsString;
 
 onggi::program!(start);
@@ -31,17 +31,9 @@ fn work(line: &Line) -> anyhow::Result<u8> {
         let error = Error::new("start", "the binary is set-user-ID, set-group-ID or has file capabilities");
         return Err(error.hint("it must not give its caller rights: remove them").into());
     }
-    // First of all, because it begins again; its failure belongs in the log that is opened after it.
-    let sealed = if line.enters_container() {
-        let root = line.global.root.clone().map_or_else(store::default_root, Ok);
-        root.and_then(|root| seal::ensure(&root))
-    } else {
-        Ok(())
-    };
     log::init(line.global.log.as_deref(), line.global.log_format, line.global.log_level)?;
     // Not the arguments: they may hold secrets.
     log::debug(|| format!("onggi {} is process {}", env!("CARGO_PKG_VERSION"), std::process::id()));
-    sealed?;
     Ok(commands::run(&line.global, line.program, line.command()?)?)
 }
 

@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -34,23 +34,36 @@ const NO_MEMFD: &str = "vm.memfd_noexec forbids a memory file; --root must be wh
 
 const OWN_BINARY: &str = "/proc/self/exe";
 
-/// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again:
-/// then this does not return, unless it fails, and has to be called again. `state_root` is where an unlinked copy may go;
-/// it need not exist. The process must have one thread.
+/// That nothing of this process leads to the host's binary: without it no process is cloned into a container.
+#[must_use]
+pub struct Sealed(Option<OwnedFd>);
+
+impl Sealed {
+    /// The mount that the program's file is on, if it got one. Who has this can change the mount: it is to be closed before
+    /// any other program runs in the container, and that takes its time.
+    pub fn into_mount(self) -> Option<OwnedFd> {
+        self.0
+    }
+}
+
+/// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again, from
+/// its beginning: then this does not return, unless it fails, and nothing that lasts may have been done before. `state_root` is
+/// where an unlinked copy may go, by default the default one; it need not exist. The process must have one thread, or beside it
+/// such a one as [`crate::sys::netns`] starts.
 ///
 /// # Errors
 /// `/proc` is not there, or no way is open. The container must not be made then.
-pub fn ensure(state_root: &Path) -> Result<()> {
+pub fn ensure(state_root: Option<&Path>) -> Result<Sealed> {
     let open = || File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"));
     // No copy of ours has a name.
     let nameless = std::fs::metadata(OWN_BINARY).step("stat", || format!("stat {OWN_BINARY}"))?.nlink() == 0;
     if nameless && is_a_copy(&open()?)? {
         // The kernel has named the process after the descriptor's number.
         memfd::set_process_name(c"onggi");
-        return Ok(());
+        return Ok(Sealed(None));
     }
-    if step_out_of_the_binary().is_ok() {
-        return Ok(());
+    if let Ok(sealed) = step_out_of_the_binary() {
+        return Ok(sealed);
     }
     // A copy that does not look like one after all would be copied for ever.
     if std::fs::read_link(OWN_BINARY).is_ok_and(|p| p.starts_with("/memfd:onggi (deleted)")) {
@@ -59,7 +72,8 @@ pub fn ensure(state_root: &Path) -> Result<()> {
     let binary = open()?;
     let copy = match sealed_copy(&binary) {
         Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
-            unlinked_copy(&binary, state_root)?
+            let root = state_root.map_or_else(crate::store::default_root, |root| Ok(root.to_owned()))?;
+            unlinked_copy(&binary, &root)?
         }
         other => other?,
     };
@@ -72,25 +86,27 @@ pub fn ensure(state_root: &Path) -> Result<()> {
 
 /// Cuts this process off from the file of its binary: the exe link on an empty sealed memory file, the program mapped from
 /// where it cannot be opened, or in anonymous memory.
-fn step_out_of_the_binary() -> nix::Result<()> {
+fn step_out_of_the_binary() -> nix::Result<Sealed> {
     let nothing = memfd::create(c"onggi")?;
     memfd::seal(nothing.as_fd())?;
     let mut link = exe::Link::read()?;
-    if let Ok(file) = exe::secluded()
+    if let Ok((file, mount)) = exe::secluded()
         && exe::replace_program(Some(file.as_fd())).is_ok()
         && link.set(nothing.as_fd()).is_ok()
     {
         // Empty, and what the link leads to anyhow: closed with all else.
         crate::sys::fs::leave(nothing);
-        return Ok(());
+        return Ok(Sealed(Some(mount)));
     }
     // Without the right to do it this says so, before the work.
     match link.set(nothing.as_fd()) {
-        Err(Errno::EBUSY) => {}
-        other => return other,
+        Err(Errno::EBUSY) => {
+            exe::replace_program(None)?;
+            link.set(nothing.as_fd())?;
+        }
+        other => other?,
     }
-    exe::replace_program(None)?;
-    link.set(nothing.as_fd())
+    Ok(Sealed(None))
 }
 
 /// Whether this program runs from what this module made of it.

@@ -36,12 +36,6 @@ impl Line {
         Ok(Self { global: global(&words.global)?, program: program_name(args.first()), words })
     }
 
-    /// Whether the command will have a process of this program inside a container, so that the binary must be sealed.
-    pub fn enters_container(&self) -> bool {
-        let verb = self.words.verb.as_ref().and_then(|v| v.to_str());
-        !self.words.help && !self.words.version && matches!(verb, Some("create" | "run" | "exec"))
-    }
-
     /// Exit status of a failure: callers tell the runtime's own failure in `exec` by 255.
     pub fn failure(&self) -> u8 {
         if self.words.verb.as_deref() == Some(OsStr::new("exec")) { 255 } else { 1 }

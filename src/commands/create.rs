@@ -13,8 +13,10 @@ use crate::log;
 use crate::notify::{self, Proxy};
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
+use crate::seal;
 use crate::seccomp::notify::{Listened, container_process_state};
 use crate::store::{Entry, Record, Store, notify_directory};
+use crate::sys::netns::Beside;
 use crate::sys::{clone, fs, process};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -122,6 +124,8 @@ impl Half {
         // Whatever else the caller left open is not for the container (CVE-2024-21626).
         fs::cloexec_from(3 + preserve).step("close_range", || "close inherited descriptors at exec".into())?;
         let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")), args.config.as_deref())?;
+        let network = if plan::namespaces::network_can_be_apart(&bundle.spec) { Beside::begin() } else { None };
+        let sealed = seal::ensure(global.root.as_deref())?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
         let mut host = Host::probe(&bundle.spec)?;
@@ -146,6 +150,7 @@ impl Half {
         }
         log_plan(&host, &plan);
         let (master_socket, mut equipment) = equip(&plan, &console)?;
+        equipment.network = network;
 
         self.entry = Some(Store::open_or_make(global.root.as_deref())?.create(&args.id)?);
         let entry = self.entry.as_ref().ok_or_else(crate::store::unknown)?;
@@ -177,7 +182,7 @@ impl Half {
         let place = |pid: i32| making.as_ref().map_or(Ok(()), |(unit, setup)| unit.place(entry, setup, pid));
         equipment.place = Some(&place).filter(|_| self.unit.is_some()).map(|place| place as _);
         let rdt = super::rdt::make(&plan, entry)?;
-        self.launched = Some(sandbox::launch(plan, equipment)?);
+        self.launched = Some(sandbox::launch(plan, equipment, sealed)?);
         let launched = self.launched.as_mut().ok_or_else(crate::store::unknown)?;
         // The child works from here on, and what is not for it is done beside it.
         if !hooks {

@@ -16,6 +16,7 @@ use crate::plan::exec::{add_capabilities, complete};
 use crate::plan::{self, ExecRequest, Pause};
 use crate::sandbox::supervise::{self, Terminal};
 use crate::sandbox::{self, Launched};
+use crate::seal;
 use crate::store::{Record, Store, unknown};
 use crate::sys::{clone, fs};
 use nix::errno::Errno;
@@ -33,6 +34,7 @@ pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
 }
 
 fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
+    let sealed = seal::ensure(global.root.as_deref())?;
     // Not locked: a probe must not wait for another command's work, nor the other for a probe. A delete that comes in between
     // kills in rounds until nobody is left; what is cloned after that finds no cgroup.
     let entry = Store::look_at(global.root.as_deref(), &args.id)?;
@@ -84,7 +86,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // whoever waits here must be able to give up.
     let block = || supervise::block_signals().map(Some);
     let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
-    let mut launched = sandbox::launch(plan, equipment).map_err(start)?;
+    let mut launched = sandbox::launch(plan, equipment, sealed).map_err(start)?;
     crate::log::debug(|| format!("cloned process {}", launched.pid));
     let filter = || plan::seccomp::filter(&bundle.spec, &bundle.raw, || entry.filter());
     let settled = filter().and_then(|filter| filter.map_or(Ok(()), |filter| launched.send_filter(filter)));

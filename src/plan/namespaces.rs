@@ -83,6 +83,14 @@ pub fn name(kind: u64) -> &'static str {
     }
 }
 
+/// Whether a new network namespace may be made before the clone, by another thread: it is the caller's user namespace that owns it
+/// then, and there is a time in which this process has two threads, when it can enter no time namespace.
+pub fn network_can_be_apart(spec: &Spec) -> bool {
+    let is_new = |kind: &str| spec.linux.namespaces.iter().any(|n| n.kind == kind && n.path.is_empty());
+    let has = |kind: &str| spec.linux.namespaces.iter().any(|n| n.kind == kind);
+    is_new("network") && !has("user") && !has("time")
+}
+
 /// The order of setns: the user namespace first, for the rights it gives; the mount namespace last.
 const ORDER: [u64; 6] = [flags::NEWUSER, flags::NEWNET, flags::NEWUTS, flags::NEWIPC, flags::NEWCGROUP, flags::NEWNS];
 

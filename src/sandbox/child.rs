@@ -21,6 +21,8 @@ pub struct Inheritance {
     pub start: Option<OwnedFd>,
     /// Where the master of the pseudo-terminal goes.
     pub console: Option<OwnedFd>,
+    /// The network namespace, where the clone does not make one; with `lo` up.
+    pub network: Option<OwnedFd>,
     /// Room for `HOME=...`, made before the clone and never freed.
     pub home: &'static mut [u8],
     /// Room for the seccomp filter, where one will come.

@@ -9,14 +9,17 @@ use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Idmap, Pause, Plan, Slot, Step, What};
+use crate::seal::Sealed;
 use crate::seccomp::Filter;
 use crate::sys::clone::{self, Side, flags};
+use crate::sys::netns::Beside;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::seccomp::{self, Room};
 use crate::sys::{auxv, creds, fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What a launch needs beside the plan.
@@ -38,6 +41,8 @@ pub struct Equipment<'a> {
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
     pub console: Option<OwnedFd>,
+    /// The network namespace that is being made, for a plan that would have the clone make it.
+    pub network: Option<Beside>,
 }
 
 /// A container's init on its way.
@@ -49,13 +54,16 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     channel: OwnedFd,
     listener: Option<Word>,
+    /// Of [`Sealed`]: closed while the child works.
+    mount: Cell<Option<OwnedFd>>,
 }
 
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
-pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
+pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
+    let mount = sealed.into_mount();
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -69,6 +77,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         slots,
         start: equipment.fifo,
         console: equipment.console,
+        network: None,
         home: vec![0u8; HOME_ROOM].leak(),
         filter: filtered.map(|_| Room::new()),
         listener: listener.as_ref().map(Word::share),
@@ -81,17 +90,24 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     }
     let around = Around::enter(&plan, &given.slots)?;
     let dir = equipment.cgroup.map(AsFd::as_fd);
-    let mut side = clone::clone3(plan.namespaces.clone, dir, false);
+    let mut namespaces = plan.namespaces.clone;
+    if namespaces & flags::NEWNET != 0 {
+        given.network = equipment.network.and_then(Beside::take);
+        if given.network.is_some() {
+            namespaces &= !flags::NEWNET;
+        }
+    }
+    let mut side = clone::clone3(namespaces, dir, false);
     if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)
         && let Ok(other) = fallback()
     {
         crate::log::debug(|| format!("the container's cgroup takes no processes: going to init's, {}", other.path().display()));
-        side = clone::clone3(plan.namespaces.clone, Some(other.as_fd()), false);
+        side = clone::clone3(namespaces, Some(other.as_fd()), false);
     }
     if let (Err(Errno::EOPNOTSUPP), Some(cgroup)) = (&side, equipment.cgroup)
         && cgroup.become_threaded()
     {
-        side = clone::clone3(plan.namespaces.clone, dir, false);
+        side = clone::clone3(namespaces, dir, false);
     }
     let mut place = equipment.place;
     let mut outside = false;
@@ -99,7 +115,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         // A user may not move a process out of a cgroup that is not the user's: systemd may.
         outside = place.is_none() && equipment.may_stay_outside && dir.is_some();
         if outside || place.is_some() {
-            side = clone::clone3(plan.namespaces.clone, None, false);
+            side = clone::clone3(namespaces, None, false);
         }
     } else if dir.is_some() {
         place = None;
@@ -109,6 +125,8 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
         Ok(Side::Child) => {
             // Else the end of the parent would not be an end of file.
             drop(ours);
+            // Not the last one, so this takes no time.
+            drop(mount);
             child::run(plan, given)
         }
         Ok(Side::Parent(pid, pidfd)) => Ok((pid, pidfd)),
@@ -122,7 +140,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>) -> Result<Launched> {
     let (pid, pidfd) = cloned?;
     given.slots.clear();
     drop(given);
-    let mut launched = Launched { plan, pid, pidfd, channel: ours, listener };
+    let mut launched = Launched { plan, pid, pidfd, channel: ours, listener, mount: Cell::new(mount) };
     if let Err(e) =
         back.and_then(|()| launched.place(place)).and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps())
     {
@@ -325,13 +343,14 @@ impl Launched {
     /// Waits until the child has got to this pause; at the last one, reads back what it has set.
     pub fn reach(&self, pause: Pause) -> Result<()> {
         let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
+        // Opened while the child works, and read when it has done so.
+        let account = if pause == Pause::Created { Some(verify::Account::open(&self.plan, self.pid)?) } else { None };
         match self.hear()? {
             Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => {
                 if pause == Pause::Created {
                     self.set_from_outside()?;
-                    verify::verify(&self.plan, self.pid)?;
                 }
-                Ok(())
+                account.map_or(Ok(()), |account| account.verify())
             }
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Err(self.died()),
@@ -438,6 +457,8 @@ impl Launched {
     }
 
     fn hear(&self) -> Result<Heard> {
+        // The child is not done yet, and what it waits for, its program above all, comes after this.
+        drop(self.mount.take());
         self.wait(PollTimeout::NONE)?;
         let mut bytes = [0u8; SIZE];
         let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;

@@ -6,37 +6,61 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Plan};
 use crate::store::init::proc_file;
 use crate::sys::fs;
+use std::os::fd::{AsFd, OwnedFd};
 
-/// Compares /proc/PID/status with the plan: the five capability sets, no_new_privs, and the filter if it is loaded by now.
-pub fn verify(plan: &Plan, pid: i32) -> Result<()> {
-    let mut want: Vec<(&str, u64, &str)> = Vec::new();
-    let mut loaded = true;
-    for step in &plan.steps {
-        match &step.action {
-            Action::Capabilities { caps, ambient, bounding } => want.extend([
-                ("CapInh:", caps.inheritable, "/process/capabilities/inheritable"),
-                ("CapPrm:", caps.permitted, "/process/capabilities/permitted"),
-                ("CapEff:", caps.effective, "/process/capabilities/effective"),
-                ("CapBnd:", *bounding, "/process/capabilities/bounding"),
-                ("CapAmb:", *ambient, "/process/capabilities/ambient"),
-            ]),
-            Action::NoNewPrivileges => want.push(("NoNewPrivs:", 1, "/process/noNewPrivileges")),
-            // SECCOMP_MODE_FILTER
-            Action::Seccomp { .. } if loaded => want.push(("Seccomp:", 2, "/linux/seccomp")),
-            Action::Pause(crate::plan::Pause::Created) => loaded = false,
-            _ => {}
+/// What the kernel tells of the child, opened while that is at work: its text is made when it is read.
+pub struct Account<'a> {
+    plan: &'a Plan,
+    pid: i32,
+    /// /proc/PID/status, and what is to stand there.
+    status: Option<(OwnedFd, Vec<Want>)>,
+}
+
+/// A line's beginning, its number, and the field that asks for it.
+type Want = (&'static str, u64, &'static str);
+
+impl<'a> Account<'a> {
+    /// Opens what will be read.
+    pub fn open(plan: &'a Plan, pid: i32) -> Result<Self> {
+        let mut want: Vec<Want> = Vec::new();
+        let mut loaded = true;
+        for step in &plan.steps {
+            match &step.action {
+                Action::Capabilities { caps, ambient, bounding } => want.extend([
+                    ("CapInh:", caps.inheritable, "/process/capabilities/inheritable"),
+                    ("CapPrm:", caps.permitted, "/process/capabilities/permitted"),
+                    ("CapEff:", caps.effective, "/process/capabilities/effective"),
+                    ("CapBnd:", *bounding, "/process/capabilities/bounding"),
+                    ("CapAmb:", *ambient, "/process/capabilities/ambient"),
+                ]),
+                Action::NoNewPrivileges => want.push(("NoNewPrivs:", 1, "/process/noNewPrivileges")),
+                // SECCOMP_MODE_FILTER
+                Action::Seccomp { .. } if loaded => want.push(("Seccomp:", 2, "/linux/seccomp")),
+                Action::Pause(crate::plan::Pause::Created) => loaded = false,
+                _ => {}
+            }
         }
+        let status = if want.is_empty() {
+            None
+        } else {
+            let file = fs::open(fs::cwd(), &proc_file(pid, "status")?, libc::O_RDONLY, 0);
+            Some((file.step("openat", || format!("open /proc/{pid}/status"))?, want))
+        };
+        Ok(Self { plan, pid, status })
     }
-    for step in &plan.steps {
-        if let Action::ExecLabel(label) = &step.action {
-            exec_label(pid, &label.to_string_lossy()).map_err(|e| e.at(step.field.clone()))?;
+
+    /// Compares the five capability sets, no_new_privs, the filter if it is loaded by now, and the SELinux label.
+    pub fn verify(self) -> Result<()> {
+        for step in &self.plan.steps {
+            if let Action::ExecLabel(label) = &step.action {
+                exec_label(self.pid, &label.to_string_lossy()).map_err(|e| e.at(step.field.clone()))?;
+            }
         }
+        let Some((file, want)) = self.status else { return Ok(()) };
+        let text =
+            fs::read_file(file.as_fd(), 2047, usize::MAX - 1).step("read", || format!("read /proc/{}/status", self.pid))?;
+        compare(&text, want)
     }
-    if want.is_empty() {
-        return Ok(());
-    }
-    let status = fs::read_small(fs::cwd(), &proc_file(pid, "status")?).step("read", || format!("read /proc/{pid}/status"))?;
-    want.into_iter().try_for_each(|(name, wanted, field)| compare(&status, name, wanted, field))
 }
 
 /// Compares the SELinux label that the next exec changes to.
@@ -86,16 +110,27 @@ fn level(text: &str) -> (String, std::collections::BTreeSet<String>) {
     (sensitivity.to_owned(), set)
 }
 
-fn compare(status: &str, name: &str, wanted: u64, field: &str) -> Result<()> {
-    let radix = if name.starts_with("Cap") { 16 } else { 10 };
-    let found = status.lines().find_map(|l| l.strip_prefix(name)).and_then(|v| u64::from_str_radix(v.trim(), radix).ok());
-    let is_bounding = name == "CapBnd:";
-    match found {
-        Some(found) if found == wanted => Ok(()),
-        // The runtime's own bounding set may be smaller than what is asked for; it can only shrink.
-        Some(found) if is_bounding && found & !wanted == 0 => Ok(()),
-        Some(found) => Err(Error::new("read back what was set", format!("{name} {found:#x}, not {wanted:#x}")).at(field)),
-        None => Err(Error::new("read back what was set", format!("/proc/PID/status has no {name}")).at(field)),
+fn compare(status: &[u8], mut want: Vec<Want>) -> Result<()> {
+    for line in status.split(|&byte| byte == b'\n') {
+        let Some(at) = want.iter().position(|(name, ..)| line.starts_with(name.as_bytes())) else { continue };
+        let (name, wanted, field) = want.swap_remove(at);
+        let radix = if name.starts_with("Cap") { 16 } else { 10 };
+        let value = line.get(name.len()..).and_then(|value| std::str::from_utf8(value).ok());
+        let found = value.and_then(|value| u64::from_str_radix(value.trim(), radix).ok());
+        let is_bounding = name == "CapBnd:";
+        match found {
+            Some(found) if found == wanted => {}
+            // The runtime's own bounding set may be smaller than what is asked for; it can only shrink.
+            Some(found) if is_bounding && found & !wanted == 0 => {}
+            Some(found) => {
+                return Err(Error::new("read back what was set", format!("{name} {found:#x}, not {wanted:#x}")).at(field));
+            }
+            None => return Err(Error::new("read back what was set", format!("{name} is no number")).at(field)),
+        }
+    }
+    match want.first() {
+        None => Ok(()),
+        Some((name, _, field)) => Err(Error::new("read back what was set", format!("/proc/PID/status has no {name}")).at(*field)),
     }
 }
 
@@ -103,14 +138,19 @@ fn compare(status: &str, name: &str, wanted: u64, field: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    const STATUS: &str = "Name:\tx\nCapInh:\t0000000000000000\nCapBnd:\t0000000000000420\nNoNewPrivs:\t1\nSeccomp:\t2\n";
+    const STATUS: &[u8] =
+        b"Name:\tx\xff\nCapInh:\t0000000000000000\nCapBnd:\t0000000000000420\nNoNewPrivs:\t1\nSeccomp:\t2\nCapAmb:\n";
 
     #[test]
     fn as_asked_or_refused() {
-        assert!(compare(STATUS, "CapInh:", 0, "").is_ok());
-        assert!(compare(STATUS, "Seccomp:", 2, "").is_ok());
-        assert!(compare(STATUS, "NoNewPrivs:", 0, "").is_err());
-        assert!(compare(STATUS, "CapPrm:", 0, "").is_err());
+        let holds = |want: &[(&'static str, u64)]| {
+            compare(STATUS, want.iter().map(|(name, value)| (*name, *value, "")).collect()).is_ok()
+        };
+        assert!(holds(&[]) && holds(&[("CapInh:", 0)]) && holds(&[("Seccomp:", 2), ("CapInh:", 0), ("NoNewPrivs:", 1)]));
+        for want in [("NoNewPrivs:", 0), ("Seccomp:", 0), ("CapInh:", 1), ("CapAmb:", 0), ("CapPrm:", 0)] {
+            assert!(!holds(&[want]), "{want:?}");
+            assert!(!holds(&[("CapBnd:", 0x420), want, ("CapInh:", 0)]), "{want:?}");
+        }
     }
 
     #[test]
@@ -140,9 +180,9 @@ mod tests {
 
     #[test]
     fn a_bounding_set_may_be_smaller_but_not_larger() {
-        assert!(compare(STATUS, "CapBnd:", 0x1420, "").is_ok());
+        assert!(compare(STATUS, vec![("CapBnd:", 0x1420, "")]).is_ok());
         assert_eq!(
-            compare(STATUS, "CapBnd:", 0x400, "/process/capabilities/bounding").unwrap_err().to_string(),
+            compare(STATUS, vec![("CapBnd:", 0x400, "/process/capabilities/bounding")]).unwrap_err().to_string(),
             "/process/capabilities/bounding: read back what was set: CapBnd: 0x420, not 0x400"
         );
     }

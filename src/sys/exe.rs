@@ -100,21 +100,22 @@ impl Link {
     }
 }
 
-/// The program's file on a mount of its own.
+/// The program's file on a mount of its own, and the mount: read-only, but whoever has its descriptor can change that. Without
+/// the descriptor it is cut off from every namespace, for which the kernel lets all CPUs come round (some 50 microseconds).
 ///
 /// # Errors
 /// EPERM without `CAP_SYS_ADMIN`, EINVAL where the file is on no mount of the caller's namespace.
-pub fn secluded() -> nix::Result<OwnedFd> {
+pub fn secluded() -> nix::Result<(OwnedFd, OwnedFd)> {
     let tree = mount::open_tree(fs::cwd(), c"/proc/self/exe", false, false)?;
     let alone = mount::Attrs { set: mount::attr::RDONLY, clear: 0, propagation: libc::MS_PRIVATE };
     mount::mount_setattr(tree.as_fd(), c"", false, alone, None)?;
     let path = format!("/proc/self/fd/{}", tree.as_raw_fd());
-    // With the tree's descriptor the mount is cut off from every namespace.
-    super::open::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    let file = super::open::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    Ok((file, tree))
 }
 
 /// Replaces the program's segments: by mappings of `file`, which is [`secluded`], where they are not written to, else by
-/// anonymous memory. The process must have one thread.
+/// anonymous memory. The process must have one thread, or beside it such a one as [`super::netns`] starts.
 ///
 /// # Errors
 /// Anonymous memory may not become executable (SELinux `execmem`, PR_SET_MDWE), or there is too little of it. The program
@@ -252,8 +253,8 @@ fn map(start: usize, len: usize, protection: libc::c_int, file: BorrowedFd<'_>, 
 fn copy(start: usize, len: usize, protection: libc::c_int) -> nix::Result<()> {
     let target = start as *mut libc::c_void;
     // SAFETY: `start` and `len` are those of a segment of this program, mapped and readable. The first call makes memory
-    // of its own, and the copy does not overlap it. Nothing writes to the segment between the copy and the move: there is
-    // one thread, and up to then only system calls that succeed (a failing one writes errno, which is not in a segment
+    // of its own, and the copy does not overlap it. Nothing writes to the segment between the copy and the move: another
+    // thread writes to memory of its own alone, and up to then there are only system calls that succeed (a failing one writes errno, which is not in a segment
     // but in thread-local storage, and ends the replacement before the move). The move replaces the segment in one system
     // call by the same bytes at the same address, so that references and the instruction pointer stay good.
     unsafe {

@@ -18,6 +18,7 @@ pub mod inroot;
 pub mod memfd;
 pub mod mount;
 pub mod netlink;
+pub mod netns;
 pub mod open;
 pub mod pidfd;
 pub mod process;

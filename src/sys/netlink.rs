@@ -31,23 +31,34 @@ const NLMSGERR_ATTR_MSG: u16 = 1;
 /// # Errors
 /// The name of the call that failed comes with its errno.
 pub fn loopback_up() -> Result<(), (&'static str, Errno)> {
-    let invalid = |_| ("ioctl", Errno::EINVAL);
     let socket = socket::socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
     let socket = socket.map_err(|e| ("socket", e))?;
-    // SAFETY: ifreq is plain data for which all zeroes is valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
-        *to = libc::c_char::try_from(*from).map_err(invalid)?;
-    }
-    request.ifr_ifru.ifru_flags = libc::c_short::try_from(libc::IFF_UP).map_err(invalid)?;
+    let request = loopback_request();
     #[allow(clippy::useless_conversion)] // its type differs by C library
-    let set_flags = libc::Ioctl::try_from(libc::SIOCSIFFLAGS).map_err(|_| ("ioctl", Errno::EINVAL))?;
+    let set_flags = libc::Ioctl::try_from(SET_FLAGS).map_err(|_| ("ioctl", Errno::EINVAL))?;
     // SAFETY: SIOCSIFFLAGS reads a live ifreq.
     let done = unsafe { libc::ioctl(socket.as_raw_fd(), set_flags, &raw const request) };
     let done = check(libc::c_long::from(done)).map(drop).map_err(|e| ("ioctl", e));
     fs::leave(socket);
     done
 }
+
+/// `SIOCSIFFLAGS` of <linux/sockios.h>.
+pub(super) const SET_FLAGS: i64 = 0x8914;
+
+/// What [`SET_FLAGS`] is asked for `lo` to be up.
+pub(super) fn loopback_request() -> libc::ifreq {
+    // SAFETY: ifreq is plain data for which all zeroes is valid.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = IFF_UP;
+    request
+}
+
+/// As wide as in ifreq.
+const IFF_UP: libc::c_short = 1;
 
 /// A refused request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -39,10 +39,3 @@ fn an_engine_s_create_keeps_its_meaning() {
     assert_eq!(line.global.root.as_deref(), Some("B".as_ref()));
     assert_eq!(line.global.cgroup_manager, CgroupManager::Systemd);
 }
-
-#[test]
-fn only_what_enters_a_container_is_sealed() {
-    for (text, want) in [("create a", true), ("run a", true), ("start a", false), ("--help run", false), ("features", false)] {
-        assert_eq!(read(text).enters_container(), want, "{text}");
-    }
-}

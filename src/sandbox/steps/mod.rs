@@ -41,7 +41,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::KeyLabel(label) => labels::write(child, c"self/attr/keycreate", label),
         Action::ExecProfile { command, profile } => labels::profile(child, command, profile),
         Action::ExecLabel(label) => labels::write(child, c"self/attr/exec", label),
-        Action::Loopback => crate::sys::netlink::loopback_up().map_err(|(name, e)| Fail::call(name, e)),
+        Action::Loopback => loopback(child),
         Action::Propagation(attrs) => mount::mount_setattr(fs::cwd(), c"/", true, *attrs, None).call("mount_setattr"),
         Action::PrivateParent(path) => rootfs::private_parent(path),
         Action::Opens => open_all(child, plan),
@@ -102,6 +102,16 @@ impl Child {
             _ => Err(Fail::call("openat", Errno::EBADF)),
         }
     }
+}
+
+/// Brings up `lo`, or enters the namespace where it is.
+fn loopback(child: &mut Child) -> Result<(), Fail> {
+    let Some(network) = child.given.network.take() else {
+        return crate::sys::netlink::loopback_up().map_err(|(name, e)| Fail::call(name, e));
+    };
+    let entered = clone::setns(network.as_fd(), clone::flags::NEWNET).call("setns");
+    fs::leave(network);
+    entered
 }
 
 /// The middle process makes the container's init as its own sibling, so that it is the runtime's child, tells its pid,
