@@ -16,7 +16,7 @@
 //!    state. It can be written after our exit, but it is not the host's binary, and nothing ever runs from it again.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::{exe, memfd, start};
+use crate::sys::{auxv, exe, memfd, start};
 use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
@@ -55,9 +55,9 @@ impl Sealed {
 /// `/proc` is not there, or no way is open. The container must not be made then.
 pub fn ensure(state_root: Option<&Path>) -> Result<Sealed> {
     let open = || File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"));
-    // No copy of ours has a name.
-    let nameless = std::fs::metadata(OWN_BINARY).step("stat", || format!("stat {OWN_BINARY}"))?.nlink() == 0;
-    if nameless && is_a_copy(&open()?)? {
+    // A copy of ours is executed by its descriptor.
+    let by_descriptor = auxv::executed_name().is_none_or(|name| name.to_bytes().starts_with(b"/dev/fd/"));
+    if by_descriptor && is_a_copy(&open()?)? {
         // The kernel has named the process after the descriptor's number.
         memfd::set_process_name(c"onggi");
         return Ok(Sealed(None));

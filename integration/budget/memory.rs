@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 /// KiB. A debug build's code is ten times as large: its pages are the file's, not the container's.
 const RESIDENT: Ceiling = Ceiling { debug: 1600, release: 600 };
-const PRIVATE: Ceiling = Ceiling { debug: 260, release: 200 };
+const PRIVATE: Ceiling = Ceiling { debug: 268, release: 200 };
 /// KiB.
 const PEAK: Ceiling = Ceiling { debug: 6900, release: 2500 };
 /// Bytes of files in the container's directory, `config.json` as it was given left out.

@@ -22,7 +22,7 @@ pub struct Inheritance {
     /// Where the master of the pseudo-terminal goes.
     pub console: Option<OwnedFd>,
     /// The network namespace, where the clone does not make one; with `lo` up.
-    pub network: Option<OwnedFd>,
+    pub network: Option<crate::sys::netns::Made>,
     /// Room for `HOME=...`, made before the clone and never freed.
     pub home: &'static mut [u8],
     /// Room for the seccomp filter, where one will come.
@@ -46,6 +46,8 @@ pub struct Child {
     pub(super) null_attached: bool,
     /// The directory that a device or link was made in last, and its path: most go to /dev.
     pub(super) parent: Option<(OwnedFd, Parent)>,
+    /// The root of the container's file system is the working directory, in a mount namespace made for it.
+    pub(super) at_root: bool,
     /// The working directory has been entered.
     pub(super) cwd_entered: bool,
     /// Which candidate of the program step it is.
@@ -125,6 +127,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
         mask_dir: None,
         null_attached: false,
         parent: None,
+        at_root: false,
         cwd_entered: false,
         program: 0,
         started: false,

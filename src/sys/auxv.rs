@@ -1,5 +1,7 @@
 //! What the kernel told this process at its start (getauxval(3)).
 
+use std::ffi::CStr;
+
 /// The effective user id that the program was started with.
 pub fn euid() -> u32 {
     // SAFETY: as below.
@@ -12,4 +14,13 @@ pub fn euid() -> u32 {
 pub fn is_secure() -> bool {
     // SAFETY: getauxval reads the auxiliary vector of the process and has no other effect.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// The path that the program was executed by; one that was executed by its descriptor has `/dev/fd/` and the number (execveat(2)).
+pub fn executed_name() -> Option<&'static CStr> {
+    // SAFETY: as above.
+    let at = unsafe { libc::getauxval(libc::AT_EXECFN) };
+    let at: *const libc::c_char = std::ptr::with_exposed_provenance(usize::try_from(at).ok().filter(|at| *at != 0)?);
+    // SAFETY: the kernel has put a string there, on the stack, for the life of the process.
+    Some(unsafe { CStr::from_ptr(at) })
 }

@@ -13,8 +13,6 @@ use super::{check, fs, mount};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -43,39 +41,48 @@ static COPIED: AtomicBool = AtomicBool::new(false);
 
 const PR_SET_MM_MAP: libc::c_ulong = 14;
 
+/// The smallest page of any machine.
+const PAGE: u64 = 4096;
+
 /// The exe link of this process, and what the kernel wants to be told again when it is changed.
 pub struct Link(Map);
 
 impl Link {
-    /// Reads what belongs to the link.
+    /// What the kernel has set at the start of this program (`load_elf_binary`, `create_elf_tables`), from the same sources: the
+    /// program's headers, and what lies on the stack.
+    ///
+    /// # Errors
+    /// ENOTSUP where [`start::run`](super::start::run) was not the beginning, or the kernel tells too little.
     pub fn read() -> nix::Result<Self> {
-        let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-        let mut text = [0; 2048];
-        let len = File::open("/proc/self/stat").and_then(|mut f| f.read(&mut text)).map_err(errno)?;
-        Self::parse(text.get(..len).unwrap_or_default()).ok_or(Errno::EIO)
+        Self::of(super::start::words().ok_or(Errno::ENOTSUP)?)
     }
 
-    /// proc_pid_stat(5). The name, the second field, may hold spaces and parentheses.
-    fn parse(text: &[u8]) -> Option<Self> {
-        let name_end = text.iter().rposition(|&b| b == b')')?;
-        let mut fields = [0; 52];
-        let words = std::str::from_utf8(text.get(name_end + 1..)?).ok()?.split_ascii_whitespace();
-        for (field, word) in fields.iter_mut().skip(3).zip(words) {
-            // Those that are not numbers from 0 on are not wanted here.
-            *field = word.parse().unwrap_or(0);
-        }
-        Some(Self(Map {
-            start_code: fields[26],
-            end_code: fields[27],
-            start_data: fields[45],
-            end_data: fields[46],
-            start_brk: fields[47],
+    /// `words` are the pointers to the arguments, where the kernel has put them.
+    fn of(words: &[*const libc::c_char]) -> nix::Result<Self> {
+        let (headers, bias) = program_headers()?;
+        let bias = u64::try_from(bias).map_err(|_| Errno::ENOTSUP)?;
+        let loaded = || headers.iter().filter(|h| h.p_type == libc::PT_LOAD);
+        let code = || loaded().filter(|h| h.p_flags & libc::PF_X != 0);
+        let end = |header: &libc::Elf64_Phdr| header.p_vaddr + header.p_filesz;
+        let (Some(first), Some(last)) = (words.first(), words.last()) else { return Err(Errno::ENOTSUP) };
+        // SAFETY: the argument is a C string, which lives as long as the process.
+        let last = unsafe { std::ffi::CStr::from_ptr(*last) };
+        let argument_end = last.as_ptr().expose_provenance() as u64 + last.count_bytes() as u64 + 1;
+        // The name of the program's file lies above the environment.
+        let environment_end = super::auxv::executed_name().ok_or(Errno::ENOTSUP)?.as_ptr().expose_provenance() as u64;
+        Ok(Self(Map {
+            start_code: bias + code().map(|h| h.p_vaddr).min().ok_or(Errno::ENOTSUP)?,
+            end_code: bias + code().map(end).max().ok_or(Errno::ENOTSUP)?,
+            start_data: bias + loaded().map(|h| h.p_vaddr).max().ok_or(Errno::ENOTSUP)?,
+            end_data: bias + loaded().map(end).max().ok_or(Errno::ENOTSUP)?,
+            start_brk: 0,
             brk: 0,
-            start_stack: fields[28],
-            arg_start: fields[48],
-            arg_end: fields[49],
-            env_start: fields[50],
-            env_end: fields[51],
+            // The number of arguments lies below them.
+            start_stack: words.as_ptr().wrapping_sub(1).expose_provenance() as u64,
+            arg_start: first.expose_provenance() as u64,
+            arg_end: argument_end,
+            env_start: argument_end,
+            env_end: environment_end,
             auxv: std::ptr::null(),
             auxv_size: 0,
             exe_fd: 0,
@@ -93,6 +100,8 @@ impl Link {
         // SAFETY: brk(0) only tells where the heap ends, which any allocation may have moved.
         let brk = unsafe { libc::syscall(libc::SYS_brk, 0) };
         self.0.brk = u64::try_from(brk).map_err(|_| Errno::EIO)?;
+        // The C library's start-up takes less than a page of it, and memory is not taken from there later (`super::heap`).
+        self.0.start_brk = self.0.brk & !(PAGE - 1);
         let (size, zero): (libc::c_ulong, libc::c_ulong) = (size_of::<Map>().try_into().map_err(|_| Errno::EIO)?, 0);
         // SAFETY: the structure is the one that the call reads, of the size that is given, and lives through it. Every
         // number in it is what the kernel holds already.
@@ -280,21 +289,18 @@ fn copy(start: usize, len: usize, protection: libc::c_int) -> nix::Result<()> {
 mod tests {
     use super::*;
 
+    /// proc_pid_stat(5), fields 26 to 51. The name before them may hold spaces and parentheses.
     #[test]
-    fn what_the_kernel_tells_of_this_process() {
-        let map = Link::read().unwrap().0;
-        let own = what_the_kernel_tells_of_this_process as *const () as usize;
-        let own = u64::try_from(own).unwrap();
-        assert!((map.start_code..map.end_code).contains(&own), "{own:x}");
-        assert!(map.start_data < map.end_data && map.start_brk >= map.end_data);
-        assert!(map.arg_start < map.arg_end && map.arg_end <= map.env_start && map.env_start <= map.env_end);
-        assert!(map.start_stack < map.arg_start);
-    }
-
-    #[test]
-    fn a_name_cannot_shift_the_fields() {
-        let numbers: Vec<String> = (4..=52).map(|n| n.to_string()).collect();
-        let map = Link::parse(format!("1 (a) S 9 (b) R {}", numbers.join(" ")).as_bytes()).unwrap().0;
-        assert_eq!((map.start_code, map.start_stack, map.start_data, map.env_end), (26, 28, 45, 51));
+    fn what_is_worked_out_is_what_the_kernel_has() {
+        let text = std::fs::read_to_string("/proc/self/stat").unwrap();
+        let after_name = text.rsplit_once(')').unwrap().1.split_ascii_whitespace();
+        let field: Vec<u64> = [0; 3].into_iter().chain(after_name.map(|word| word.parse().unwrap_or(0))).collect();
+        let words = std::ptr::with_exposed_provenance(usize::try_from(field[28]).unwrap() + size_of::<usize>());
+        // SAFETY: the kernel puts the pointers to the arguments above their number, where the stack starts.
+        let words = unsafe { std::slice::from_raw_parts(words, std::env::args_os().count()) };
+        let map = Link::of(words).unwrap().0;
+        assert_eq!((map.start_code, map.end_code, map.start_stack), (field[26], field[27], field[28]));
+        assert_eq!((map.start_data, map.end_data), (field[45], field[46]));
+        assert_eq!((map.arg_start, map.arg_end, map.env_start, map.env_end), (field[48], field[49], field[50], field[51]));
     }
 }

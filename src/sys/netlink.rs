@@ -2,7 +2,7 @@
 //!
 //! Knows framing, not meaning: what is asked for is the caller's business. Every request is acknowledged or timed out.
 
-use super::{check, fs};
+use super::{check, fs, owned};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
@@ -55,6 +55,17 @@ pub(super) fn loopback_request() -> libc::ifreq {
     }
     request.ifr_ifru.ifru_flags = IFF_UP;
     request
+}
+
+/// The network namespace that `socket` is in.
+///
+/// # Errors
+/// EPERM without `CAP_NET_ADMIN` over it.
+pub(super) fn namespace_of(socket: BorrowedFd<'_>) -> nix::Result<OwnedFd> {
+    /// Of <linux/sockios.h>, since Linux 4.9.
+    const SIOCGSKNS: libc::Ioctl = 0x894c;
+    // SAFETY: integers only.
+    owned(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCGSKNS) }))
 }
 
 /// As wide as in ifreq.

@@ -6,50 +6,50 @@
 //! asked for, no lock taken, no C library called, whose `errno` it would share with the first thread. So the process can be
 //! cloned or sealed while it runs as if it had one thread.
 
-use super::owned;
+use super::{clone, fs, netlink, owned};
+use nix::errno::Errno;
 use std::cell::UnsafeCell;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
 /// A namespace on its way.
 pub struct Beside(&'static Shared);
 
-/// What both threads see. Never freed: the kernel writes to it when the thread ends.
-#[repr(C, align(16))]
+/// What both threads see. Never freed: the kernel writes to it when the thread ends. On a page of its own, so that it
+/// shares none with what is moved meanwhile (`super::exe`).
+#[repr(C, align(4096))]
 struct Shared {
     stack: UnsafeCell<[u64; 440]>,
-    /// The namespace's descriptor, or a negative errno.
+    /// A socket in the namespace, by its descriptor, which is not 0; or a negative errno, or 0 as long as nothing is known.
     made: AtomicI32,
     /// Not 0 while the thread is there: the kernel sets it, clears it and wakes who waits (`CLONE_CHILD_CLEARTID`), in
     /// whatever way the thread ends.
     running: AtomicU32,
+    /// There is one in a process.
+    begun: AtomicBool,
 }
 
 // SAFETY: the stack is the new thread's alone; the rest is atomic.
 unsafe impl Sync for Shared {}
 
 impl Beside {
-    /// Begins. `None` where no thread can be had (`RLIMIT_NPROC`, `pids.max`), or this is not known how on this architecture: the
+    /// Begins, once in a process. `None` where no thread can be had (`RLIMIT_NPROC`, `pids.max`), or this is not known how on this architecture: the
     /// namespace is to be made otherwise then.
     pub fn begin() -> Option<Self> {
-        // Apart from the program's own memory, which may be moved meanwhile (`super::exe`).
-        // SAFETY: a new anonymous mapping, at an address that the kernel chooses.
-        let at = unsafe {
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            libc::mmap(std::ptr::null_mut(), size_of::<Shared>(), libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+        // All zeroes, so that nothing of it is in the file.
+        static BESIDE: Shared = Shared {
+            stack: UnsafeCell::new([0; 440]),
+            made: AtomicI32::new(0),
+            running: AtomicU32::new(0),
+            begun: AtomicBool::new(false),
         };
-        if at == libc::MAP_FAILED {
-            return None;
-        }
-        // SAFETY: the mapping is page-aligned, large enough, never unmapped, and all zeroes, which is a valid Shared.
-        let shared: &'static Shared = unsafe { &*at.cast::<Shared>() };
-        shared.made.store(-libc::ESRCH, Ordering::Relaxed);
-        thread::start(shared).then_some(Self(shared))
+        let first = !BESIDE.begun.swap(true, Ordering::Relaxed);
+        (first && thread::start(&BESIDE)).then_some(Self(&BESIDE))
     }
 
     /// Waits until it is made: a network namespace of the caller's user namespace, with `lo` up. `None` if it could not be made, of
     /// which the kernel's own answer at the second try tells more.
-    pub fn take(self) -> Option<OwnedFd> {
+    pub fn take(self) -> Option<Made> {
         loop {
             let running = self.0.running.load(Ordering::Acquire);
             if running == 0 {
@@ -62,12 +62,30 @@ impl Beside {
             };
         }
         let made = self.0.made.load(Ordering::Acquire);
-        if made < 0 { None } else { owned(made.into()).ok() }
+        if made <= 0 { None } else { owned(made.into()).ok().map(Made) }
+    }
+}
+
+/// A network namespace, held by a socket in it.
+pub struct Made(OwnedFd);
+
+impl Made {
+    /// Enters it. For the container's init, which closes the descriptors with all else.
+    ///
+    /// # Errors
+    /// The name of the call that failed comes with its errno.
+    pub fn enter(self) -> Result<(), (&'static str, Errno)> {
+        let namespace = netlink::namespace_of(self.0.as_fd()).map_err(|e| ("ioctl", e))?;
+        fs::leave(self.0);
+        let entered = clone::setns(namespace.as_fd(), clone::flags::NEWNET).map_err(|e| ("setns", e));
+        fs::leave(namespace);
+        entered
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 mod thread {
+    use super::super::netlink;
     use super::{AtomicU32, Ordering, Shared};
     use std::arch::{asm, naked_asm};
 
@@ -110,10 +128,12 @@ mod thread {
             "xor ebp, ebp",
             "mov rdi, r9",
             "call r8",
+            // It does not return; where somebody has it fail there is nothing else to do.
+            "3:",
             "xor edi, edi",
             "mov eax, {exit}",
             "syscall",
-            "ud2",
+            "jmp 3b",
             "2:",
             "ret",
             clone = const libc::SYS_clone,
@@ -123,46 +143,38 @@ mod thread {
 
     /// All that the thread does.
     extern "C" fn make(shared: &'static Shared) {
-        let made = namespace();
+        let made = socket_in_new();
         shared.made.store(i32::try_from(made).unwrap_or(-libc::EIO), Ordering::Release);
     }
 
-    /// A descriptor of a new namespace, or a negative errno.
-    fn namespace() -> i64 {
-        let new: i64 = call(libc::SYS_unshare, [libc::CLONE_NEWNET.into(), 0, 0, 0]);
+    /// A socket in a new namespace, or a negative errno: as [`super::super::netlink::loopback_up`], without the C library.
+    fn socket_in_new() -> i64 {
+        let new = call(libc::SYS_unshare, [libc::CLONE_NEWNET.into(), 0, 0]);
         if new < 0 {
             return new;
         }
-        let up = loopback_up();
-        if up < 0 {
-            return up;
-        }
-        let path = c"/proc/thread-self/ns/net".as_ptr() as i64;
-        let flags = (libc::O_RDONLY | libc::O_CLOEXEC).into();
-        call(libc::SYS_openat, [libc::AT_FDCWD.into(), path, flags, 0])
-    }
-
-    /// [`super::super::netlink::loopback_up`], without the C library.
-    fn loopback_up() -> i64 {
         let kind = (libc::SOCK_DGRAM | libc::SOCK_CLOEXEC).into();
-        let socket = call(libc::SYS_socket, [libc::AF_UNIX.into(), kind, 0, 0]);
+        let socket = call(libc::SYS_socket, [libc::AF_UNIX.into(), kind, 0]);
         if socket < 0 {
             return socket;
         }
-        let request = super::super::netlink::loopback_request();
-        let set_flags = super::super::netlink::SET_FLAGS;
-        let up = call(libc::SYS_ioctl, [socket, set_flags, (&raw const request) as i64, 0]);
-        call(libc::SYS_close, [socket, 0, 0, 0]);
-        up
+        let request = netlink::loopback_request();
+        let up =
+            call(libc::SYS_ioctl, [socket, netlink::SET_FLAGS, (&raw const request).expose_provenance().cast_signed() as i64]);
+        if up < 0 {
+            call(libc::SYS_close, [socket, 0, 0]);
+            return up;
+        }
+        socket
     }
 
     /// A system call as the kernel answers it: no errno is set.
-    fn call(number: i64, [a, b, c, d]: [i64; 4]) -> i64 {
+    fn call(number: i64, [a, b, c]: [i64; 3]) -> i64 {
         let answer;
         // SAFETY: the numbers and pointers above are what these calls take, and what they point to lives through them. The
         // instruction overwrites rcx and r11 beside rax.
         unsafe {
-            asm!("syscall", inlateout("rax") number => answer, in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
+            asm!("syscall", inlateout("rax") number => answer, in("rdi") a, in("rsi") b, in("rdx") c,
                 lateout("rcx") _, lateout("r11") _, options(nostack));
         }
         answer

@@ -5,8 +5,11 @@ use nix::errno::Errno;
 use std::ffi::{CStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 static ARGUMENTS: OnceLock<Vec<OsString>> = OnceLock::new();
+/// Where the kernel has put the pointers to them, and how many.
+static WORDS: (AtomicPtr<*const c_char>, AtomicUsize) = (AtomicPtr::new(std::ptr::null_mut()), AtomicUsize::new(0));
 
 /// Defines the C function `main`, which calls a `fn(&[OsString]) -> u8` with the arguments, the program's name first; and
 /// the C library's functions for memory, with [`super::heap`] behind them (glibc's manual, Replacing malloc; musl takes them
@@ -86,6 +89,8 @@ pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString
         unsafe { std::env::remove_var(name) };
     }
     let count = usize::try_from(count).unwrap_or(0);
+    WORDS.0.store(words.cast_mut(), Ordering::Relaxed);
+    WORDS.1.store(count, Ordering::Relaxed);
     let arguments = ARGUMENTS.get_or_init(|| {
         // SAFETY: as the caller promises.
         let words = unsafe { std::slice::from_raw_parts(words, count) };
@@ -98,6 +103,13 @@ pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString
 /// The arguments that the program was called with, its name first.
 pub fn arguments() -> &'static [OsString] {
     ARGUMENTS.get().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The pointers to the arguments, where the kernel has put them; `None` where [`run`] was not the beginning.
+pub fn words() -> Option<&'static [*const c_char]> {
+    let words = WORDS.0.load(Ordering::Relaxed);
+    // SAFETY: as the caller of `run` has promised.
+    (!words.is_null()).then(|| unsafe { std::slice::from_raw_parts(words, WORDS.1.load(Ordering::Relaxed)) })
 }
 
 /// Opens /dev/null for each standard stream that the caller has closed: else the next file to be opened takes its place,

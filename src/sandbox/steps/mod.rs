@@ -106,12 +106,11 @@ impl Child {
 
 /// Brings up `lo`, or enters the namespace where it is.
 fn loopback(child: &mut Child) -> Result<(), Fail> {
-    let Some(network) = child.given.network.take() else {
-        return crate::sys::netlink::loopback_up().map_err(|(name, e)| Fail::call(name, e));
+    let done = match child.given.network.take() {
+        Some(network) => network.enter(),
+        None => crate::sys::netlink::loopback_up(),
     };
-    let entered = clone::setns(network.as_fd(), clone::flags::NEWNET).call("setns");
-    fs::leave(network);
-    entered
+    done.map_err(|(name, e)| Fail::call(name, e))
 }
 
 /// The middle process makes the container's init as its own sibling, so that it is the runtime's child, tells its pid,

@@ -93,6 +93,12 @@ fn attach(tree: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Fail> {
 fn place(child: &mut Child, m: &Mount, make: Make) -> Result<OwnedFd, Fail> {
     let mut found = None;
     if make == Make::Dir && !m.strict && !m.nofollow {
+        // Where one was missing, others are.
+        if super::rootfs::knows_parent(child, &m.target)
+            && let Some(made) = super::rootfs::new_directory(child, &m.target)?
+        {
+            return Ok(made);
+        }
         match inroot::open(child.root()?, &m.target, libc::O_PATH, 0) {
             Err(Errno::ENOENT) => {
                 // It is not on procfs: nothing can be made there.

@@ -65,6 +65,10 @@ pub(super) fn working_directory(child: &mut Child, path: &CStr, last: bool) -> R
     if child.cwd_entered {
         return Ok(());
     }
+    if child.at_root && path == c"/" {
+        child.cwd_entered = true;
+        return Ok(());
+    }
     match fs::chdir(path) {
         Err(Errno::EPERM | Errno::EACCES) if !last => return Ok(()),
         other => other.call("chdir")?,

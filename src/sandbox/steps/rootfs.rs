@@ -88,6 +88,12 @@ fn bind_node(root: BorrowedFd<'_>, path: &CStr, node: BorrowedFd<'_>) -> Result<
     mount::move_mount(node, target.as_fd()).call("move_mount")
 }
 
+/// Whether the directory that `path` lies in is [`Child::parent`].
+pub(super) fn knows_parent(child: &Child, path: &CStr) -> bool {
+    let directory = inroot::split(path).map(|(directory, _)| directory);
+    child.parent.as_ref().is_some_and(|(_, known)| directory.is_ok_and(|directory| known.is(directory)))
+}
+
 /// Opens the directory that `path` lies in, as [`Child::parent`], and returns the last component.
 fn parent(child: &mut Child, path: &CStr) -> Result<inroot::Name, Fail> {
     let (directory, name) = inroot::split(path).call("mkdirat")?;
@@ -225,7 +231,7 @@ pub(super) fn null_streams(child: &Child) {
 
 /// Makes the held tree the root. Old root and new lie at one place, on top of each other, so the old one is never
 /// reachable by a name.
-pub(super) fn pivot(child: &Child, old_root_shared: bool) -> Result<(), Fail> {
+pub(super) fn pivot(child: &mut Child, old_root_shared: bool) -> Result<(), Fail> {
     let old = if old_root_shared { Some(fs::open(fs::cwd(), c"/", libc::O_PATH, 0).call("openat")?) } else { None };
     fs::chdir_fd(child.root()?).call("fchdir")?;
     mount::pivot_root_here().call("pivot_root")?;
@@ -235,16 +241,23 @@ pub(super) fn pivot(child: &Child, old_root_shared: bool) -> Result<(), Fail> {
         mount::mount_setattr(old.as_fd(), c"", true, attrs, None).call("mount_setattr")?;
     }
     mount::detach_here().call("umount2")?;
-    fs::chdir(c"/").call("chdir")
+    enter_root(child)
+}
+
+/// Goes to the container's root.
+fn enter_root(child: &mut Child) -> Result<(), Fail> {
+    fs::chdir(c"/").call("chdir")?;
+    child.at_root = true;
+    Ok(())
 }
 
 /// The same where pivot_root cannot work (the host's root is a ramfs).
-pub(super) fn move_root(child: &Child) -> Result<(), Fail> {
+pub(super) fn move_root(child: &mut Child) -> Result<(), Fail> {
     fs::chdir_fd(child.root()?).call("fchdir")?;
     let slash = fs::open(fs::cwd(), c"/", libc::O_PATH, 0).call("openat")?;
     mount::move_mount(child.root()?, slash.as_fd()).call("move_mount")?;
     fs::chroot_here().call("chroot")?;
-    fs::chdir(c"/").call("chdir")
+    enter_root(child)
 }
 
 /// Takes a mount of the host's out of the container's mount namespace, with all below it. One that is locked to its place,
