@@ -82,12 +82,11 @@ impl Host {
             Some(_) => Some(read(c"/proc/self/oom_score_adj")?),
             None => None,
         };
-        let hex = |name: &str| field(&status, name).and_then(|v| u64::from_str_radix(v, 16).ok());
+        let [uid, ignored, permitted] = fields(&status, ["Uid:", "SigIgn:", "CapPrm:"]);
         let incomplete = || Error::new("read /proc/self/status", "lines are missing");
-        let uid = field(&status, "Uid:").and_then(|v| v.split_whitespace().nth(1)).and_then(|v| v.parse().ok());
-        let uid = uid.ok_or_else(incomplete)?;
-        let permitted = hex("CapPrm:").ok_or_else(incomplete)?;
-        let ignored = hex("SigIgn:").ok_or_else(incomplete)?;
+        let hex = |value: Option<&str>| value.and_then(|v| u64::from_str_radix(v, 16).ok()).ok_or_else(incomplete);
+        let uid = uid.and_then(|v| v.split_whitespace().nth(1)).and_then(|v| v.parse().ok()).ok_or_else(incomplete)?;
+        let (ignored, permitted) = (hex(ignored)?, hex(permitted)?);
         let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
         let foreign = || crate::sys::userns::mounts_are_foreign().step("ioctl", || "look at the mount namespace".into());
         let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
@@ -149,8 +148,10 @@ fn has_selinux() -> bool {
             .is_ok_and(|label| label.trim_end_matches(['\0', '\n']) != "kernel")
 }
 
-fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
-    status.lines().find_map(|l| l.strip_prefix(name)).map(str::trim)
+/// The values of lines, which come in the order of `names`.
+fn fields<'a, const N: usize>(status: &'a str, names: [&str; N]) -> [Option<&'a str>; N] {
+    let mut lines = status.lines();
+    names.map(|name| lines.find_map(|line| line.strip_prefix(name)).map(str::trim))
 }
 
 #[cfg(test)]

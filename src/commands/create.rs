@@ -160,12 +160,6 @@ impl Half {
             make_cgroup(entry, setup, &mut self.cgroup)?;
             log::debug(|| format!("made the cgroup {}", setup.directory().display()));
         }
-        // Hooks of the container run before the child says a word; else what the kernel takes to verify and compile the
-        // device program is time in which the child can mount.
-        let hooks = bundle.spec.hooks.is_some();
-        if hooks {
-            restrict_devices(&plan, self.cgroup.as_ref())?;
-        }
         let notify = match &address {
             Some(address) => {
                 let directory = entry.make_notify()?;
@@ -182,13 +176,21 @@ impl Half {
         let place = |pid: i32| making.as_ref().map_or(Ok(()), |(unit, setup)| unit.place(entry, setup, pid));
         equipment.place = Some(&place).filter(|_| self.unit.is_some()).map(|place| place as _);
         let rdt = super::rdt::make(&plan, entry)?;
+        let filter = || plan::seccomp::filter(&bundle.spec, &bundle.raw, || None);
+        // What takes its time is done beside the child, or before there can be one. But hooks of the container run before the
+        // child says a word.
+        let waits = || equipment.network.as_ref().is_some_and(|network| !network.is_done());
+        let early = if waits() { Some(filter()?) } else { None };
+        let restricted = bundle.spec.hooks.is_some() || waits();
+        if restricted {
+            restrict_devices(&plan, self.cgroup.as_ref())?;
+        }
         self.launched = Some(sandbox::launch(plan, equipment, sealed)?);
         let launched = self.launched.as_mut().ok_or_else(crate::store::unknown)?;
-        // The child works from here on, and what is not for it is done beside it.
-        if !hooks {
+        if !restricted {
             restrict_devices(launched.plan(), self.cgroup.as_ref())?;
         }
-        let filter = plan::seccomp::filter(&bundle.spec, &bundle.raw, || None)?;
+        let filter = early.map_or_else(filter, Ok)?;
         entry.write_config(&bundle.raw)?;
         let mut record = record(&bundle, &args.id, &host, launched.plan())?;
         record.rdt = rdt;

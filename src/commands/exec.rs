@@ -20,8 +20,7 @@ use crate::seal;
 use crate::store::{Record, Store, unknown};
 use crate::sys::{clone, fs};
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
-use nix::sys::stat::fstatat;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -188,15 +187,15 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// it is its own, and is not looked at; to enter such a one twice would be no fault either, but for the user namespace.
 fn differ(pid: i32, spec: &Spec) -> Result<u64> {
     use clone::flags;
-    const KINDS: [(&str, u64); 8] = [
-        ("user", flags::NEWUSER),
-        ("mnt", flags::NEWNS),
-        ("pid", flags::NEWPID),
-        ("net", flags::NEWNET),
-        ("ipc", flags::NEWIPC),
-        ("uts", flags::NEWUTS),
-        ("cgroup", flags::NEWCGROUP),
-        ("time", flags::NEWTIME),
+    const KINDS: [(&CStr, u64); 8] = [
+        (c"user", flags::NEWUSER),
+        (c"mnt", flags::NEWNS),
+        (c"pid", flags::NEWPID),
+        (c"net", flags::NEWNET),
+        (c"ipc", flags::NEWIPC),
+        (c"uts", flags::NEWUTS),
+        (c"cgroup", flags::NEWCGROUP),
+        (c"time", flags::NEWTIME),
     ];
     let directory = |who: &str| {
         let path = format!("/proc/{who}/ns");
@@ -210,11 +209,17 @@ fn differ(pid: i32, spec: &Spec) -> Result<u64> {
         if differ & kind != 0 {
             continue;
         }
-        let look = |directory: &File| match fstatat(directory, name, AtFlags::empty()) {
-            Ok(file) => Ok(Some((file.st_dev, file.st_ino))),
-            // A kernel without the kind.
-            Err(Errno::ENOENT) => Ok(None),
-            Err(e) => Err(e).step("newfstatat", || format!("look at the {name} namespace of process {pid}")),
+        // What the link says has the number in it by which one is told from another (namespaces(7)).
+        let look = |directory: &File| {
+            let mut link = [0; 64];
+            match fs::readlink(directory.as_fd(), name, &mut link) {
+                Ok(length) => Ok(Some((link, length))),
+                // A kernel without the kind.
+                Err(Errno::ENOENT) => Ok(None),
+                Err(e) => {
+                    Err(e).step("readlinkat", || format!("look at the {} namespace of process {pid}", name.to_string_lossy()))
+                }
+            }
         };
         if look(&own)? != look(&theirs)? {
             differ |= kind;

@@ -139,12 +139,16 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], step: &str) -> Result<T> {
     if bytes.starts_with(&[0xef, 0xbb, 0xbf]) {
         return Err(Error::new(step, "starts with a byte order mark").hint("save it as UTF-8 without BOM"));
     }
-    serde_json::from_slice::<Object<T>>(bytes).map(|o| o.0).map_err(|e| explain(bytes, step, &e))
-}
-
-/// Words a parse error, with the field to blame.
-fn explain(bytes: &[u8], step: &str, e: &serde_json::Error) -> Error {
-    Error::new(step, e.to_string()).at(place::pointer(bytes, e.line(), e.column(), e.is_data()))
+    // As a whole: serde_json would look at each string by itself, for a seventh of its time.
+    let text = std::str::from_utf8(bytes).map_err(|e| {
+        let before = bytes.get(..e.valid_up_to()).unwrap_or_default();
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        let column = 1 + before.iter().rev().take_while(|&&byte| byte != b'\n').count();
+        Error::new(step, format!("invalid UTF-8 at line {line} column {column}")).at(place::pointer(bytes, line, column, false))
+    })?;
+    let explain =
+        |e: serde_json::Error| Error::new(step, e.to_string()).at(place::pointer(bytes, e.line(), e.column(), e.is_data()));
+    serde_json::from_str::<Object<T>>(text).map(|o| o.0).map_err(explain)
 }
 
 #[cfg(test)]
@@ -166,6 +170,15 @@ mod tests {
         assert!(message(r#"{"linux":{"sysctl":{"a/b~c":1}}}"#).starts_with("/linux/sysctl/a~1b~0c: "));
         assert!(message(r#"{"linux":{"resources":{"unified":{"x":{}}}}}"#).starts_with("/linux/resources/unified/x: "));
         assert!(message(r#"{"mounts":[{"destination":"/","options":"ro"}]}"#).starts_with("/mounts/0/options: "));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused_wherever_it_stands() {
+        for json in [&b"{\"hostname\":\n\"a\xff\"}"[..], b"{\"unknown\":\n\"a\xc3\"}", b"{\"unknown\":\n\"a\xed\xa0\x80\"}"] {
+            let error = Spec::parse(json).unwrap_err();
+            assert!(error.to_string().contains("invalid UTF-8 at line 2 column 3"), "{error}");
+        }
+        assert_eq!(Spec::parse("{\"hostname\":\"\u{e4}\"}".as_bytes()).unwrap().hostname, "\u{e4}");
     }
 
     #[test]

@@ -43,9 +43,15 @@ pub(super) struct Assembler<'a> {
     written: Vec<Option<Label>>,
 }
 
+/// Numbers that a kernel looks up when it takes a filter in, each once, to remember those that are always allowed
+/// (`seccomp_cache_prepare`, Linux 5.11): all that any but MIPS and ARM have.
+const LOOKED_UP: u64 = 512;
+
 /// Numbers of which all but single ones have the same verdict.
 struct Leaf {
     start: u32,
+    /// How many of them are looked up; 1 at least.
+    weight: u64,
     common: Verdict,
     single: Vec<(u32, Verdict)>,
 }
@@ -164,7 +170,7 @@ impl<'a> Assembler<'a> {
             }
             return label;
         }
-        let (low, high) = leaves.split_at(leaves.len() / 2);
+        let (low, high) = leaves.split_at(middle(leaves));
         let above = self.tree(high);
         let below = self.tree(low);
         self.jump(JGE_K, high[0].start, above, below)
@@ -272,6 +278,18 @@ fn words_of(value: u64) -> (u32, u32) {
     (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
 }
 
+/// Where leaves, of which there are two at least, are best divided: the more numbers a leaf has, the shorter the way to it.
+fn middle(leaves: &[Leaf]) -> usize {
+    let whole: u64 = leaves.iter().map(|leaf| leaf.weight).sum();
+    let mut below = 0;
+    let off_balance = leaves.iter().map(|leaf| {
+        below += leaf.weight;
+        (2 * below).abs_diff(whole)
+    });
+    let best = off_balance.take(leaves.len() - 1).enumerate().min_by_key(|(_, off)| *off);
+    best.map_or(1, |(last, _)| last + 1)
+}
+
 /// Divides ranges, of which there is at least one, into as few leaves as can be.
 fn leaves(ranges: &[Range]) -> Vec<Leaf> {
     let mut leaves = Vec::new();
@@ -285,7 +303,9 @@ fn leaves(ranges: &[Range]) -> Vec<Leaf> {
             .fold((0, first.1), |best, next| if next.0 > best.0 { next } else { best });
         let (taken, left) = rest.split_at(length);
         let single = taken.iter().filter(|range| range.1 != common).copied().collect();
-        leaves.push(Leaf { start: first.0, common, single });
+        let end = left.first().map_or(LOOKED_UP, |next| u64::from(next.0).min(LOOKED_UP));
+        let weight = end.saturating_sub(first.0.into()).max(1);
+        leaves.push(Leaf { start: first.0, weight, common, single });
         rest = left;
     }
     leaves

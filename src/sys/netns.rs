@@ -47,6 +47,11 @@ impl Beside {
         (first && thread::start(&BESIDE)).then_some(Self(&BESIDE))
     }
 
+    /// Whether it is made, or will not be.
+    pub fn is_done(&self) -> bool {
+        self.0.running.load(Ordering::Acquire) == 0
+    }
+
     /// Waits until it is made: a network namespace of the caller's user namespace, with `lo` up. `None` if it could not be made, of
     /// which the kernel's own answer at the second try tells more.
     pub fn take(self) -> Option<Made> {
