@@ -1,7 +1,7 @@
 //! Processes of the runtime that a container sees, and what it can do to them: before they execute the program, by the link to
 //! their own, by the terminal that they share.
 
-use crate::bundle::{Bundle, eventually};
+use crate::bundle::{Bundle, eventually, find_program};
 use crate::canary::Canary;
 use crate::case;
 use crate::case::{Case, name_of_runtime, runtime};
@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 /// What a container of root's can be given that does not amount to the host: all but the administration of everything.
 const TRACER: &[&str] =
@@ -31,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         case!(sec_03_cve_2019_5736_the_program_is_the_runtime_s_own),
         case!(sec_03_cve_2019_5736_the_link_leads_to_a_sealed_memory_file).except("crun", SEALED),
         case!(sec_03_cve_2019_5736_nothing_is_loaded_from_the_root),
+        case!(sec_03_cve_2019_5736_the_mount_of_the_binary_is_let_go_before_a_program_runs).ours("others have no such mount"),
         Case::new(module_path!(), "sec_14_cve_2025_52565_links_in_dev_at_a_terminal", crate::console::links_in_dev_lead_nowhere)
             .except("crun", "CVE-2026-88264"),
         case!(sec_18_runc_5351_exec_s_cgroup_is_below_the_container_s)
@@ -186,7 +188,7 @@ fn sec_03_cve_2019_5736_the_link_leads_to_a_sealed_memory_file() {
     for seal in [nix::libc::F_SEAL_WRITE, nix::libc::F_SEAL_SHRINK, nix::libc::F_SEAL_GROW, nix::libc::F_SEAL_SEAL] {
         assert!(seals & seal != 0, "{seals:x} of {}", file.as_raw_fd());
     }
-    let host = fs::metadata(crate::bundle::find_program(&runtime()).expect("find the runtime")).expect("look at it");
+    let host = fs::metadata(find_program(&runtime()).expect("find the runtime")).expect("look at it");
     let seen = file.metadata().expect("look at the file");
     assert_ne!((seen.dev(), seen.ino()), (host.dev(), host.ino()));
     // The first process waits for `start`, and is the runtime.
@@ -270,4 +272,39 @@ fn sec_18_runc_5351_exec_s_cgroup_is_below_the_container_s() {
 fn cgroup_of(pid: i32) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("read a cgroup");
     text.lines().last().unwrap_or_default().trim_start_matches("0::").to_owned()
+}
+
+/// Whoever has the descriptor of that mount could make it writable.
+fn sec_03_cve_2019_5736_the_mount_of_the_binary_is_let_go_before_a_program_runs() {
+    assert!(find_program("strace").is_some(), "strace is not here (package strace)");
+    let bundle = sleeper();
+    let before = Snapshot::of(&bundle);
+    let container = bundle.create();
+    container.start();
+    let other = Bundle::new();
+    other.write();
+    for (of, words) in [(&bundle, vec!["exec", &bundle.id, "true"]), (&other, vec!["run", &other.id])] {
+        let command = of.command(&words);
+        let log = of.home.join("mount.strace");
+        let mut strace = Command::new("strace");
+        strace.args(["--follow-forks", "--trace=open_tree,close,close_range,clone3,execve", "--output"]).arg(&log);
+        strace.arg(command.get_program()).args(command.get_args()).current_dir(of.dir()).stdin(Stdio::null());
+        assert_eq!(of.finish(strace).status, 0, "{words:?}");
+        let text = fs::read_to_string(log).expect("read strace's log");
+        let calls: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(' ')).map(|(p, c)| (p, c.trim())).collect();
+        let own = |call: &str| call.starts_with("open_tree(") && call.contains("\"/proc/self/exe\"");
+        let opened = calls.iter().find(|(_, call)| own(call)).expect("the mount of the binary");
+        let number = opened.1.rsplit_once(" = ").expect("a descriptor").1;
+        let parent = opened.0;
+        let program = calls.iter().rposition(|(pid, call)| *pid != parent && call.starts_with("execve(")).expect("the program");
+        let cloned = calls.iter().position(|(_, call)| call.starts_with("clone3(")).expect("a clone");
+        let child = calls[program].0;
+        for pid in [parent, child] {
+            let closes = |(p, call): &(&str, &str)| *p == pid && call.starts_with(&format!("close({number}"));
+            let place = calls.iter().skip(cloned).position(closes).map(|place| cloned + place);
+            assert!(place.is_some_and(|place| place < program), "{pid} has {number} at {place:?} of {program}:\n{text}");
+        }
+    }
+    container.ok("delete", &["--force"]);
+    before.assert_unchanged();
 }

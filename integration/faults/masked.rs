@@ -29,6 +29,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_needed_call_that_is_forbidden_is_named_in_the_log_and_nothing_is_left).ours(NUMBERS),
         case!(calls_of_later_commands_are_named).ours(NUMBERS),
         case!(what_has_a_replacement_is_replaced).ours(NUMBERS),
+        case!(a_network_namespace_that_no_thread_can_make_is_made_by_the_clone).ours(NUMBERS),
         case!(a_kind_of_namespace_that_the_host_forbids_is_named).ours(WORDS),
         case!(a_host_without_proc_is_told).ours(WORDS),
         case!(a_state_directory_that_executes_nothing_is_enough).ours(WORDS),
@@ -304,6 +305,15 @@ fn a_needed_call_that_is_forbidden_is_named_in_the_log_and_nothing_is_left() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn a_network_namespace_that_no_thread_can_make_is_made_by_the_clone() {
+    let thread = Mask::Bits(libc::SYS_clone, 0, libc::CLONE_THREAD.cast_unsigned());
+    for mask in [thread, Mask::Call(libc::SYS_unshare)] {
+        for errno in [libc::EAGAIN, libc::ENOSPC, libc::ENOSYS, libc::EPERM] {
+            makes_no_difference(&[(mask, errno)]);
+        }
+    }
 }
 
 fn calls_of_later_commands_are_named() {

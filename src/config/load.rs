@@ -144,7 +144,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8], step: &str) -> Result<T> {
         let before = bytes.get(..e.valid_up_to()).unwrap_or_default();
         let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
         let column = 1 + before.iter().rev().take_while(|&&byte| byte != b'\n').count();
-        Error::new(step, format!("invalid UTF-8 at line {line} column {column}")).at(place::pointer(bytes, line, column, false))
+        Error::new(step, format!("invalid unicode code point at line {line} column {column}"))
+            .at(place::pointer(bytes, line, column, false))
     })?;
     let explain =
         |e: serde_json::Error| Error::new(step, e.to_string()).at(place::pointer(bytes, e.line(), e.column(), e.is_data()));
@@ -176,7 +177,7 @@ mod tests {
     fn what_is_no_text_is_refused_wherever_it_stands() {
         for json in [&b"{\"hostname\":\n\"a\xff\"}"[..], b"{\"unknown\":\n\"a\xc3\"}", b"{\"unknown\":\n\"a\xed\xa0\x80\"}"] {
             let error = Spec::parse(json).unwrap_err();
-            assert!(error.to_string().contains("invalid UTF-8 at line 2 column 3"), "{error}");
+            assert!(error.to_string().contains("invalid unicode code point at line 2 column 3"), "{error}");
         }
         assert_eq!(Spec::parse("{\"hostname\":\"\u{e4}\"}".as_bytes()).unwrap().hostname, "\u{e4}");
     }

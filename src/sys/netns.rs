@@ -192,3 +192,27 @@ mod thread {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn one_with_lo_up_or_none() {
+        let begun = Beside::begin();
+        assert!(Beside::begin().is_none(), "a second one");
+        let Some(begun) = begun else { panic!("no thread") };
+        let made = begun.take();
+        assert_eq!(made.is_some(), nix::unistd::geteuid().is_root());
+        let Some(made) = made else { return };
+        // A namespace is a thread's.
+        let inside = std::thread::spawn(move || {
+            made.enter().unwrap();
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
+            std::fs::read_link("/proc/thread-self/ns/net").unwrap()
+        });
+        assert_ne!(inside.join().unwrap(), std::fs::read_link("/proc/thread-self/ns/net").unwrap());
+    }
+}

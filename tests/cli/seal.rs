@@ -3,31 +3,46 @@
 
 use super::run;
 use caps::{CapSet, Capability};
-use std::fs;
+use nix::fcntl::{FcntlArg, fcntl};
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts `onggi create` with a name and an environment of the test's, and looks at it while it waits for somebody to read
-/// its log. Returns what its exe link leads to.
+/// A log that takes two short lines, and has the next writer wait: its two ends.
+fn full_log(path: &Path) -> (File, File) {
+    nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut both = File::options().read(true).write(true).open(path).unwrap();
+    let room = usize::try_from(fcntl(&both, FcntlArg::F_SETPIPE_SZ(1)).unwrap()).unwrap();
+    both.write_all(&vec![b'\n'; room - 300]).unwrap();
+    (File::open(path).unwrap(), both)
+}
+
+/// Starts `onggi create` with a name and an environment of the test's, and looks at it while it waits to log its plan, before it
+/// makes anything. Returns what its exe link leads to.
 fn look(dir: &Path) -> Vec<u8> {
+    let config = r#"{"ociVersion":"1.2.0","root":{"path":"."},"process":{"terminal":true,"cwd":"/","args":["true"],"user":{}},
+        "linux":{"namespaces":[{"type":"mount"},{"type":"user"},{"type":"pid"}],
+        "uidMappings":[{"containerID":0,"hostID":0,"size":1}],"gidMappings":[{"containerID":0,"hostID":0,"size":1}]}}"#;
+    fs::write(dir.join("config.json"), config).unwrap();
     let log = dir.join("log");
-    nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (mut reader, writer) = full_log(&log);
     let mut command = Command::new(env!("CARGO_BIN_EXE_onggi"));
-    command.arg0("a name of its own").arg("--log").arg(&log).args(["create", "a/b"]).env_clear().env("KEY", "value");
-    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    command.arg0("a name of its own").arg("--log").arg(&log).arg("--debug").arg("--root").arg(dir.join("state"));
+    command.args(["create", "--bundle"]).arg(dir).arg("--console-socket").arg(dir.join("absent")).arg("a");
+    let child = command.env_clear().env("KEY", "value").stderr(Stdio::piped()).spawn().unwrap();
     let proc = PathBuf::from(format!("/proc/{}", child.id()));
     let since = Instant::now();
-    // In openat(2) of the fifo it does nothing any more.
-    let opening = format!("{} ", libc::SYS_openat);
-    while !fs::read_to_string(proc.join("syscall")).unwrap().starts_with(&opening)
-        || fs::read_link(proc.join("exe")).unwrap() != Path::new("/memfd:onggi (deleted)")
-    {
-        assert!(since.elapsed() < Duration::from_secs(10), "never sealed");
+    // In write(2) to the log it does nothing any more.
+    let writing = format!("{} ", libc::SYS_write);
+    while !fs::read_to_string(proc.join("syscall")).unwrap().starts_with(&writing) {
+        assert!(since.elapsed() < Duration::from_secs(10), "never there");
         std::thread::sleep(Duration::from_millis(5));
     }
+    assert_eq!(fs::read_link(proc.join("exe")).unwrap(), Path::new("/memfd:onggi (deleted)"));
     assert_eq!(fs::read_to_string(proc.join("comm")).unwrap(), "onggi\n");
     assert!(onggi::sys::memfd::is_sealed(fs::File::open(proc.join("exe")).unwrap().as_fd()));
     let writable = fs::OpenOptions::new().write(true).open(proc.join("exe"));
@@ -45,12 +60,15 @@ fn look(dir: &Path) -> Vec<u8> {
         assert_ne!(fs::read_link(fd.path()).unwrap(), binary);
     }
     let words = fs::read(proc.join("cmdline")).unwrap();
-    assert!(words.starts_with(b"a name of its own\0--log\0") && words.ends_with(b"\0create\0a/b\0"));
+    assert!(words.starts_with(b"a name of its own\0--log\0") && words.ends_with(b"/absent\0a\0"));
     assert_eq!(fs::read(proc.join("environ")).unwrap(), b"KEY=value\0");
     let exe = fs::read(proc.join("exe")).unwrap();
-    assert!(fs::read_to_string(log).unwrap().ends_with("msg=\"invalid container ID format\"\n"));
-    let out = child.wait_with_output().unwrap();
-    assert_eq!((out.status.code(), out.stderr.as_slice()), (Some(1), b"invalid container ID format\n".as_slice()));
+    drop(writer);
+    let mut logged = String::new();
+    reader.read_to_string(&mut logged).unwrap();
+    assert!(logged.contains("plan: ") && logged.contains("absent: no such file"), "{logged}");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(1));
+    assert!(!dir.join("state").exists());
     exe
 }
 
