@@ -24,7 +24,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Mode of the copy. With no link to the file it also tells our own unlinked copy from the host's binary: a binary that
 /// was removed while it ran keeps the mode that it was installed with.
@@ -47,13 +47,13 @@ impl Sealed {
 }
 
 /// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again, from
-/// its beginning: then this does not return, unless it fails, and nothing that lasts may have been done before. `state_root` is
-/// where an unlinked copy may go, by default the default one; it need not exist. The process must have one thread, or beside it
+/// its beginning: then this does not return, unless it fails, and nothing that lasts may have been done before. `state_root` tells
+/// where an unlinked copy may go; it need not exist. The process must have one thread, or beside it
 /// such a one as [`crate::sys::netns`] starts.
 ///
 /// # Errors
 /// `/proc` is not there, or no way is open. The container must not be made then.
-pub fn ensure(state_root: Option<&Path>) -> Result<Sealed> {
+pub fn ensure(state_root: impl FnOnce() -> Result<PathBuf>) -> Result<Sealed> {
     let open = || File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"));
     // A copy of ours is executed by its descriptor.
     let by_descriptor = auxv::executed_name().is_none_or(|name| name.to_bytes().starts_with(b"/dev/fd/"));
@@ -72,8 +72,7 @@ pub fn ensure(state_root: Option<&Path>) -> Result<Sealed> {
     let binary = open()?;
     let copy = match sealed_copy(&binary) {
         Err(e) if matches!(e.errno().map(|e| e.0), Some(libc::EACCES | libc::EPERM | libc::ENOSYS)) => {
-            let root = state_root.map_or_else(crate::store::default_root, |root| Ok(root.to_owned()))?;
-            unlinked_copy(&binary, &root)?
+            unlinked_copy(&binary, &state_root()?)?
         }
         other => other?,
     };

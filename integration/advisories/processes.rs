@@ -293,14 +293,17 @@ fn sec_03_cve_2019_5736_the_mount_of_the_binary_is_let_go_before_a_program_runs(
         let text = fs::read_to_string(log).expect("read strace's log");
         let calls: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(' ')).map(|(p, c)| (p, c.trim())).collect();
         let own = |call: &str| call.starts_with("open_tree(") && call.contains("\"/proc/self/exe\"");
-        let opened = calls.iter().find(|(_, call)| own(call)).expect("the mount of the binary");
-        let number = opened.1.rsplit_once(" = ").expect("a descriptor").1;
-        let parent = opened.0;
+        let opened = calls.iter().position(|(_, call)| own(call)).expect("the mount of the binary");
+        let parent = calls[opened].0;
+        // In two lines, where the thread makes a call meanwhile.
+        let answer = |(pid, call): &&(&str, &str)| *pid == parent && call.contains("open_tree") && call.contains(") = ");
+        let number = calls[opened..].iter().find(answer).and_then(|(_, call)| call.rsplit_once(" = ")).expect("a descriptor").1;
         let program = calls.iter().rposition(|(pid, call)| *pid != parent && call.starts_with("execve(")).expect("the program");
         let cloned = calls.iter().position(|(_, call)| call.starts_with("clone3(")).expect("a clone");
         let child = calls[program].0;
         for pid in [parent, child] {
-            let closes = |(p, call): &(&str, &str)| *p == pid && call.starts_with(&format!("close({number}"));
+            let close = |end| format!("close({number}{end}");
+            let closes = |(p, call): &(&str, &str)| *p == pid && [close(')'), close(' ')].iter().any(|c| call.starts_with(c));
             let place = calls.iter().skip(cloned).position(closes).map(|place| cloned + place);
             assert!(place.is_some_and(|place| place < program), "{pid} has {number} at {place:?} of {program}:\n{text}");
         }

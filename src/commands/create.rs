@@ -13,7 +13,6 @@ use crate::log;
 use crate::notify::{self, Proxy};
 use crate::plan::{self, Action, Pause, Plan, Request};
 use crate::sandbox::{self, Equipment, Launched, words};
-use crate::seal;
 use crate::seccomp::notify::{Listened, container_process_state};
 use crate::store::{Entry, Record, Store, notify_directory};
 use crate::sys::netns::Beside;
@@ -125,7 +124,7 @@ impl Half {
         fs::cloexec_from(3 + preserve).step("close_range", || "close inherited descriptors at exec".into())?;
         let bundle = Bundle::load(args.bundle.as_deref().unwrap_or(Path::new(".")), args.config.as_deref())?;
         let network = if plan::namespaces::network_can_be_apart(&bundle.spec) { Beside::begin() } else { None };
-        let sealed = seal::ensure(global.root.as_deref())?;
+        let sealed = super::sealed(global)?;
         let terminal = bundle.spec.process.as_ref().is_some_and(|p| p.terminal);
         let console = console::plan_console(terminal, how.detached, args.console_socket.as_deref())?;
         let mut host = Host::probe(&bundle.spec)?;

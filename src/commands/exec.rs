@@ -16,7 +16,6 @@ use crate::plan::exec::{add_capabilities, complete};
 use crate::plan::{self, ExecRequest, Pause};
 use crate::sandbox::supervise::{self, Terminal};
 use crate::sandbox::{self, Launched};
-use crate::seal;
 use crate::store::{Record, Store, unknown};
 use crate::sys::{clone, fs};
 use nix::errno::Errno;
@@ -33,7 +32,7 @@ pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
 }
 
 fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
-    let sealed = seal::ensure(global.root.as_deref())?;
+    let sealed = super::sealed(global)?;
     // Not locked: a probe must not wait for another command's work, nor the other for a probe. A delete that comes in between
     // kills in rounds until nobody is left; what is cloned after that finds no cgroup.
     let entry = Store::look_at(global.root.as_deref(), &args.id)?;

@@ -25,6 +25,7 @@ mod version;
 
 use crate::cli::{Command, Global};
 use crate::error::{Context, Error, Result};
+use crate::{seal, store};
 use std::io::{ErrorKind, Write};
 
 /// Does what was asked and returns the exit status of the program.
@@ -51,6 +52,11 @@ pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
         Command::Version => print(&version::text(program)),
         Command::Help(text) => print(&text),
     }
+}
+
+/// Cuts this process off from the host's binary, before it has a process in a container.
+fn sealed(global: &Global) -> Result<seal::Sealed> {
+    seal::ensure(|| global.root.clone().map_or_else(store::default_root, Ok))
 }
 
 /// What a command cannot do to a container that runs in its creator's cgroup.

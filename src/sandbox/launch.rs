@@ -1,6 +1,7 @@
 //! The parent: opens what the plan lists, clones into the cgroup and the namespaces, and walks the plan's pauses with the
 //! child. Every wait is for a message or the child's end, whichever comes first.
 
+use super::around::Around;
 use super::child::{self, Fail, Inheritance};
 use super::open::{self, Opened};
 use super::report::{Kind, Report, SIZE};
@@ -15,7 +16,7 @@ use crate::sys::clone::{self, Side, flags};
 use crate::sys::netns::Beside;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::seccomp::{self, Room};
-use crate::sys::{auxv, creds, fs, process, shared::Word};
+use crate::sys::{fs, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
@@ -231,76 +232,6 @@ pub(super) fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Open
         slots.push(opened);
     }
     Ok(slots)
-}
-
-/// Namespaces that the parent is in just for the clone.
-struct Around {
-    home: Vec<(OwnedFd, u64)>,
-}
-
-impl Around {
-    fn enter(plan: &Plan, slots: &[Opened]) -> Result<Self> {
-        let mut around = Self { home: Vec::new() };
-        let entered = around.enter_all(plan, slots);
-        if let Err(e) = entered {
-            around.leave()?;
-            return Err(e);
-        }
-        Ok(around)
-    }
-
-    fn enter_all(&mut self, plan: &Plan, slots: &[Opened]) -> Result<()> {
-        let joins = plan.namespaces.outer.iter().any(|(_, kind)| *kind == flags::NEWPID);
-        // The child would be there to be traced from its first instruction (CVE-2016-9962). Only to write maps a user must
-        // own its files in procfs; then it says so itself.
-        if joins && (plan.namespaces.maps.is_none() || auxv::euid() == 0) {
-            creds::set_undumpable().step("prctl", || "become undumpable".into())?;
-        }
-        for (slot, kind) in &plan.namespaces.outer {
-            let name = crate::plan::namespaces::name(*kind);
-            self.remember(*kind)?;
-            let field = plan.opens.get(slot.0).map_or("", |o| &o.field);
-            let Some(Opened::Fd(fd, _)) = slots.get(slot.0) else { continue };
-            clone::setns(fd.as_fd(), *kind).step("setns", || format!("enter the {name} namespace")).map_err(|e| {
-                let e = e.at(field);
-                if *kind == flags::NEWPID { e.hint("it must be the runtime's own or one below it") } else { e }
-            })?;
-        }
-        if let Some(offsets) = &plan.namespaces.time {
-            let at = |e: Error| e.at("/linux/timeOffsets");
-            self.remember(flags::NEWTIME)?;
-            clone::unshare(flags::NEWTIME).step("unshare", || "make a time namespace".into()).map_err(at)?;
-            if !offsets.is_empty() {
-                std::fs::write("/proc/self/timens_offsets", offsets)
-                    .step("write", || "write the offsets of the time namespace".into())
-                    .map_err(at)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, kind: u64) -> Result<()> {
-        let file = match kind {
-            flags::NEWPID => "pid",
-            flags::NEWNET => "net",
-            flags::NEWUTS => "uts",
-            flags::NEWIPC => "ipc",
-            flags::NEWCGROUP => "cgroup",
-            _ => "time",
-        };
-        let path = format!("/proc/self/ns/{file}");
-        let fd = std::fs::File::open(&path).step("open", || format!("open {path}"))?;
-        self.home.push((fd.into(), kind));
-        Ok(())
-    }
-
-    fn leave(self) -> Result<()> {
-        for (fd, kind) in &self.home {
-            let name = crate::plan::namespaces::name(*kind);
-            clone::setns(fd.as_fd(), *kind).step("setns", || format!("return to the runtime's {name} namespace"))?;
-        }
-        Ok(())
-    }
 }
 
 /// What a wait for the child brought.

@@ -4,6 +4,7 @@
 // Between clone and exec nothing may come from the heap: what failed is returned whole.
 #![allow(clippy::result_large_err, clippy::large_enum_variant)]
 
+mod around;
 pub mod child;
 pub mod launch;
 mod open;
