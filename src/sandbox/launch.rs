@@ -92,11 +92,10 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
     let around = Around::enter(&plan, &given.slots)?;
     let dir = equipment.cgroup.map(AsFd::as_fd);
     let mut namespaces = plan.namespaces.clone;
-    if namespaces & flags::NEWNET != 0 {
-        given.network = equipment.network.and_then(Beside::take);
-        if given.network.is_some() {
-            namespaces &= !flags::NEWNET;
-        }
+    let network = equipment.network.and_then(Beside::take);
+    given.network = network.filter(|_| namespaces & flags::NEWNET != 0);
+    if given.network.is_some() {
+        namespaces &= !flags::NEWNET;
     }
     let mut side = clone::clone3(namespaces, dir, false);
     if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)

@@ -2,9 +2,9 @@
 //! container together, and nothing of that needs the process that will live in it.
 //!
 //! A thread makes it: it shares the descriptors, so that the namespace is there for the taking, leaves nobody to be reaped, and
-//! ends with the process whatever becomes of that. It has a page for a stack and makes half a dozen system calls: no memory is
-//! asked for, no lock taken, no C library called, whose `errno` it would share with the first thread. So the process can be
-//! cloned or sealed while it runs as if it had one thread.
+//! ends with the process whatever becomes of that. It has a page for a stack, which no handler of a signal needs, since none is
+//! there, and makes four system calls: no memory is asked for, no lock taken, no C library called, whose `errno` it would share
+//! with the first thread. So the process can be cloned or sealed while it runs as if it had one thread.
 
 use super::{clone, fs, netlink, owned};
 use nix::errno::Errno;
@@ -33,8 +33,8 @@ struct Shared {
 unsafe impl Sync for Shared {}
 
 impl Beside {
-    /// Begins, once in a process. `None` where no thread can be had (`RLIMIT_NPROC`, `pids.max`), or this is not known how on this architecture: the
-    /// namespace is to be made otherwise then.
+    /// Begins, once in a process. `None` where no thread can be had (`RLIMIT_NPROC`, `pids.max`), or it is not known how on this
+    /// architecture: the namespace is to be made otherwise then.
     pub fn begin() -> Option<Self> {
         // All zeroes, so that nothing of it is in the file.
         static BESIDE: Shared = Shared {
