@@ -206,7 +206,9 @@ fn the_callers_terminal_is_raw_meanwhile_has_its_size_copied_and_is_restored() {
             (seen, outer_master)
         })
     };
-    let status = on_terminal("stty size; read line; echo typed:$line; exit 2", outer.as_fd(), outer.as_fd());
+    // It runs before it is looked after, unlike a container's program: its terminal may have no size yet.
+    let script = "until stty size | grep -v '^0 0'; do sleep 0.01; done; read line; echo typed:$line; exit 2";
+    let status = on_terminal(script, outer.as_fd(), outer.as_fd());
     let (seen, _open) = watcher.join().unwrap();
     assert_eq!(status, 2);
     assert!(seen.contains("typed:hello"), "{seen:?}");
