@@ -64,7 +64,9 @@ const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
 pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
-    let mount = sealed.into_mount();
+    // Hooks that the child runs may come before the first wait.
+    let runs_hooks = plan.steps.iter().any(|s| matches!(s.action, Action::Hooks(_)));
+    let mount = sealed.into_mount().filter(|_| !runs_hooks);
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)

@@ -35,8 +35,8 @@ pub enum Side {
 }
 
 /// Clones this process, which must have one thread, or beside it such a one as [`super::netns`] starts: the child gets a copy of
-/// the one and nothing that others may hold locked. With `cgroup` the child starts inside that cgroup (Linux 5.7). With `sibling` the new
-/// process is a child of the caller's parent.
+/// the one and nothing that others may hold locked. With `cgroup` the child starts inside that cgroup (Linux 5.7). With `sibling`
+/// the new process is a child of the caller's parent.
 pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, sibling: bool) -> nix::Result<Side> {
     let mut pidfd: i32 = -1;
     // SAFETY: an all-zero clone_args is valid; fields are set below.
@@ -53,8 +53,8 @@ pub fn clone3(namespaces: u64, cgroup: Option<BorrowedFd<'_>>, sibling: bool) ->
         args.flags |= flags::INTO_CGROUP;
         args.cgroup = fd.as_raw_fd() as u64;
     }
-    // SAFETY: without CLONE_VM this is fork(2): the child has a copy of all memory, on the same stack. No lock
-    // can be held by a thread that is not copied: the one that this crate starts takes none.
+    // SAFETY: without CLONE_VM this is fork(2): the child has a copy of all memory, on the same stack. No lock can be
+    // held by a thread that is not copied: the one that this crate starts takes none.
     let ret = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
     match check(ret)? {
         0 => Ok(Side::Child),

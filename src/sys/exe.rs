@@ -263,9 +263,10 @@ fn copy(start: usize, len: usize, protection: libc::c_int) -> nix::Result<()> {
     let target = start as *mut libc::c_void;
     // SAFETY: `start` and `len` are those of a segment of this program, mapped and readable. The first call makes memory
     // of its own, and the copy does not overlap it. Nothing writes to the segment between the copy and the move: another
-    // thread writes to memory of its own alone, and up to then there are only system calls that succeed (a failing one writes errno, which is not in a segment
-    // but in thread-local storage, and ends the replacement before the move). The move replaces the segment in one system
-    // call by the same bytes at the same address, so that references and the instruction pointer stay good.
+    // thread writes to memory of its own alone, and up to then there are only system calls that succeed (a failing one writes
+    // errno, which is not in a segment but in thread-local storage, and ends the replacement before the move). The move
+    // replaces the segment in one system call by the same bytes at the same address, so that references and the instruction
+    // pointer stay good.
     unsafe {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
         let copy = libc::mmap(std::ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0);
