@@ -4,7 +4,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::open::open;
-use crate::sys::{pidfd, socket, tty};
+use crate::sys::{fs, pidfd, socket, tty};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -134,8 +134,7 @@ pub fn copy_size(candidates: &[BorrowedFd], master: BorrowedFd) -> Result<bool> 
 /// Sets up the terminal of a program in the foreground, before it runs: the size is that of the caller's, if that has one.
 pub fn set_up(master: BorrowedFd) -> Result<()> {
     tty::clear_onlcr(master).step("ioctl", || "set up the container's terminal".into())?;
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    copy_size(&[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()], master).map(drop)
+    copy_size(&fs::streams(), master).map(drop)
 }
 
 /// Sets or clears O_NONBLOCK on an open file description.

@@ -28,6 +28,7 @@ pub fn cases() -> Vec<Case> {
         case!(a_needed_call_that_is_missing_is_named_and_nothing_is_left).ours(NUMBERS),
         case!(a_needed_call_that_is_forbidden_is_named_in_the_log_and_nothing_is_left).ours(NUMBERS),
         case!(calls_of_later_commands_are_named).ours(NUMBERS),
+        case!(what_was_not_set_is_noticed_whatever_the_call_says).ours(NUMBERS),
         case!(what_has_a_replacement_is_replaced).ours(NUMBERS),
         case!(a_network_namespace_that_no_thread_can_make_is_made_by_the_clone).ours(NUMBERS),
         case!(a_kind_of_namespace_that_the_host_forbids_is_named).ours(WORDS),
@@ -63,6 +64,8 @@ const AT_LEAST: u16 = 0x35;
 const HAS: u16 = 0x45;
 const RETURN: u16 = 0x06;
 const ALLOW: u32 = 0x7fff_0000;
+const PR_CAPBSET_DROP: u32 = 24;
+const PR_SET_NO_NEW_PRIVS: u32 = 38;
 /// First number of x32, which nobody here uses.
 const X32: u32 = 0x4000_0000;
 
@@ -281,6 +284,38 @@ fn refused(mask: (Mask, i32), what: &str) -> (String, Value) {
     let delta = before.delta();
     assert!(delta.is_empty(), "{what}: {said}: left on the host:\n{}", delta.join("\n"));
     (said, error.clone())
+}
+
+/// Calls that set something for the program answer that they have, and have not.
+fn what_was_not_set_is_noticed_whatever_the_call_says() {
+    let bundle = Bundle::new().args(&["sleep", "1000"]);
+    let container = bundle.detach();
+    let other = Bundle::new();
+    other.write();
+    let (id, new) = (bundle.id.as_str(), other.id.as_str());
+    for (mask, field, line) in [
+        (Mask::Call(libc::SYS_capset), "/process/capabilities/permitted", "CapPrm: 0x"),
+        (Mask::Equal(libc::SYS_prctl, 0, PR_CAPBSET_DROP), "/process/capabilities/bounding", "CapBnd: 0x"),
+        (Mask::Equal(libc::SYS_prctl, 0, PR_SET_NO_NEW_PRIVS), "/process/noNewPrivileges", "NoNewPrivs: 0x0, not 0x1"),
+    ] {
+        // The child that exec does not wait for, those that it waits for, and init.
+        for words in [
+            &["exec", id, "true"][..],
+            &["exec", "--detach", "--pid-file", "pid", id, "true"],
+            &["exec", "--tty", id, "true"],
+            &["run", new],
+            &["create", new],
+        ] {
+            let of = if words.contains(&new) { &other } else { &bundle };
+            let before = Snapshot::of(of);
+            let output = masked(of, &[(mask, 0)], words);
+            let said = output.error();
+            let told = said.starts_with(field) && said.contains(&format!("read back what was set: {line}"));
+            assert!(told && output.status != 0 && output.stdout.is_empty(), "{words:?} {mask:?}: {output:?}");
+            before.assert_unchanged();
+        }
+    }
+    container.ok("delete", &["--force"]);
 }
 
 fn a_needed_call_that_is_missing_is_named_and_nothing_is_left() {

@@ -102,9 +102,9 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
         signals = block()?;
     }
     let Some(signals) = signals else { return Ok(0) };
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let terminal = master.map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
+    let windows = fs::streams();
+    let [input, output, _] = windows;
+    let terminal = master.map(|master| Terminal { master, input, output, windows: &windows });
     let pidfd = launched.pidfd.try_clone().step("fcntl", || "keep the process".into())?;
     supervise::supervise(launched.pid, pidfd, &signals, terminal, false)
 }
@@ -121,14 +121,19 @@ fn settle(
 ) -> Result<Option<OwnedFd>> {
     crate::rdt::add_further(&record.rdt, launched.pid)?;
     hand_over_listener(bundle, launched, &args.id, record.pid, &status.to_string())?;
-    launched.reach(Pause::Created)?;
     let pidfd = launched.pidfd.as_fd();
-    // Sent before that pause: the terminal is as it should be when the program first looks.
-    let master = master.map(|s| console::receive_master(s.as_fd(), pidfd, 10_000)).transpose()?;
-    if let Some(master) = &master {
-        console::set_up(master.as_fd())?;
+    let mut terminal = None;
+    if launched.pauses_at(Pause::Created) {
+        launched.reach(Pause::Created)?;
+        // Sent before that pause: the terminal is as it should be when the program first looks.
+        terminal = master.map(|s| console::receive_master(s.as_fd(), pidfd, 10_000)).transpose()?;
+        if let Some(master) = &terminal {
+            console::set_up(master.as_fd())?;
+        }
+        launched.go_on()?;
+    } else {
+        launched.clear()?;
     }
-    launched.go_on()?;
     launched.executed()?;
     if let Some(path) = &args.pidfd_socket {
         console::send_pidfd(path, pidfd, b"pidfd")?;
@@ -136,7 +141,7 @@ fn settle(
     if let Some(path) = &args.pid_file {
         pid_file::write(path, launched.pid)?;
     }
-    Ok(master)
+    Ok(terminal)
 }
 
 /// The process: from the file, or the container's own with what the flags change.

@@ -25,8 +25,9 @@ mod version;
 
 use crate::cli::{Command, Global};
 use crate::error::{Context, Error, Result};
+use crate::sys::fs;
 use crate::{seal, store};
-use std::io::{ErrorKind, Write};
+use nix::errno::Errno;
 
 /// Does what was asked and returns the exit status of the program.
 pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
@@ -70,9 +71,8 @@ const READER_GONE: u8 = 141;
 
 /// Writes the whole of a command's output and returns the exit status.
 pub(crate) fn print(text: &str) -> Result<u8> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(READER_GONE),
+    match fs::write_all(fs::stdio(1), text.as_bytes()) {
+        Err(Errno::EPIPE) => Ok(READER_GONE),
         other => other.step("write", || "write to stdout".into()).map(|()| 0),
     }
 }

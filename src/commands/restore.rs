@@ -45,10 +45,9 @@ pub fn restore(global: &Global, args: &RestoreArgs) -> Result<u8> {
     if let Some(entry) = &half.entry {
         entry.unlock()?;
     }
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let master = half.master.take();
-    let terminal = master.map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
+    let windows = fs::streams();
+    let [input, output, _] = windows;
+    let terminal = half.master.take().map(|master| Terminal { master, input, output, windows: &windows });
     let ended = supervise::supervise(half.pid, init, &signals, terminal, reaper);
     if args.keep {
         return ended;

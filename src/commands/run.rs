@@ -9,6 +9,7 @@ use crate::notify::Proxy;
 use crate::sandbox::supervise::{self, Aside, Terminal};
 use crate::sandbox::words;
 use crate::store::Store;
+use crate::sys::fs;
 use std::os::fd::AsFd;
 
 /// `run`.
@@ -35,10 +36,9 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     // From here on the container goes whatever fails.
     let unlocked = made.entry.unlock();
     let locked = unlocked.is_err();
-    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
-    let windows = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-    let terminal =
-        made.master.take().map(|master| Terminal { master, input: stdin.as_fd(), output: stdout.as_fd(), windows: &windows });
+    let windows = fs::streams();
+    let [input, output, _] = windows;
+    let terminal = made.master.take().map(|master| Terminal { master, input, output, windows: &windows });
     // The unit's main process is this one: its end is the container's, with the status, and nothing left.
     let mut ready = || {
         if let Some(Err(e)) = notify.as_ref().map(|notify| notify.hand_on(std::process::id())) {

@@ -78,7 +78,7 @@ fn executed(entry: &Entry, record: &Record, go: BorrowedFd<'_>, init: BorrowedFd
             }
         }
     }
-    let executed = has_executed(record.pid, record.start_time)?;
+    let executed = has_executed(record.pid, Some(record.start_time))?;
     if executed == Some(true) {
         return Ok(());
     }

@@ -9,7 +9,7 @@
 use super::build::{Given, arguments, become_program, few_files, is_set_from_outside, part_from_outside};
 use super::labels;
 use super::namespaces::{self, Namespaces};
-use super::{Action, Open, Pause, Plan, Slot, Step, What, c_string};
+use super::{Action, Open, Pause, Plan, Slot, Step, What, account, c_string};
 use crate::config::{Capabilities, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -127,7 +127,18 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     let preserve = request.preserve;
     let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment: &[], few_files };
     let (envp, late) = become_program(spec, given, program, &mut steps, &mut warnings)?;
-    push(&mut steps, "", Action::Pause(Pause::Created));
+    // What the parent has to do while the child waits, or to read back itself: /proc/self/status would be the middle process's.
+    let waits = |step: &Step| {
+        matches!(step.action, Action::Console { .. } | Action::ExecLabel(_) | Action::Seccomp { listens: true, .. })
+    };
+    if namespaces.forks || is_set_from_outside(&namespaces, host) || steps.iter().any(waits) {
+        push(&mut steps, "", Action::Pause(Pause::Created));
+    } else {
+        steps.insert(0, Step { field: String::new(), action: Action::OpenAccount });
+        let wants = account::wanted(&steps);
+        push(&mut steps, "", Action::ReadBack(wants));
+        push(&mut steps, "", Action::Pause(Pause::Cleared));
+    }
     if let Some(action) = late {
         push(&mut steps, "/linux/seccomp", action);
     }
@@ -333,6 +344,30 @@ mod tests {
         assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/keycreate`") < at(&words, "join session keyring"), "{words:#?}");
         assert!(at(&words, "AppArmor profile p to") < at(&words, "u:r:other:s0 to `/proc/self/attr/exec`"), "{words:#?}");
         assert!(at(&words, "u:r:other:s0 to `/proc/self/attr/exec`") < at(&words, "seccomp filter"), "{words:#?}");
+    }
+
+    #[test]
+    fn the_parent_waits_where_it_has_something_to_do() {
+        let kinds = flags::NEWPID | flags::NEWNS;
+        let alone = words(&harmless(), &program(), kinds, &root());
+        assert!(at(&alone, "open the kernel's account") < at(&alone, "enter the container's namespaces"), "{alone:#?}");
+        assert!(at(&alone, "capabilities") < at(&alone, "read back what was set"), "{alone:#?}");
+        assert!(at(&alone, "read back what was set") < at(&alone, "wait for leave"), "{alone:#?}");
+        let listens =
+            r#"{"process":{"capabilities":{}},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/l"}}}"#;
+        let labels = Host { selinux: true, ..root() };
+        for (spec, process, kinds, host) in [
+            (harmless(), Process { terminal: true, ..program() }, kinds, root()),
+            (harmless(), Process { selinux_label: "u:r:t:s0".into(), ..program() }, kinds, labels),
+            (spec(listens), program(), kinds, root()),
+            (Spec::default(), program(), kinds, root()),
+            (harmless(), program(), kinds | flags::NEWUSER, root()),
+            (harmless(), program(), kinds, Host { uid: 1000, ..Host::default() }),
+        ] {
+            let words = words(&spec, &process, kinds, &host);
+            assert!(words.contains(&"child say ready".to_string()), "{words:#?}");
+            assert!(!words.iter().any(|w| w.contains("account") || w.contains("leave")), "{words:#?}");
+        }
     }
 
     #[test]

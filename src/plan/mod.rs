@@ -8,6 +8,7 @@
 //! a directory that a tmpfs covers, the home directory in the container's /etc/passwd, which PATH candidate exists, and
 //! whether `mknod` is allowed (else the host's node is bound).
 
+pub mod account;
 pub mod annotations;
 pub mod build;
 pub mod exec;
@@ -186,6 +187,8 @@ pub enum Pause {
     Filtered,
     /// Says that it is ready; until the parent has made that known on disk (or is gone: then so is the child).
     Created,
+    /// Until the parent has done what it does before a program runs, which it does without waiting for the child.
+    Cleared,
 }
 
 /// Everything that the child can do. A variant's line says what its fields are for.
@@ -297,6 +300,10 @@ pub enum Action {
     User { uid: u32, gid: u32, keep: bool },
     /// Set the capability sets; `bounding` is what is to be read back.
     Capabilities { caps: Caps, ambient: u64, bounding: u64 },
+    /// Open the kernel's account of this process, while the host's procfs is there.
+    OpenAccount,
+    /// Compare what has been set with that account.
+    ReadBack(Vec<account::Want>),
     /// Find the program: the first candidate that the user may execute.
     Program { name: CString, candidates: Vec<CString> },
     /// Load the system call filter. It is compiled beside the child ([`seccomp::filter`]), which gets it at

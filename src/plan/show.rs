@@ -286,6 +286,7 @@ impl Action {
             Self::Pause(Pause::Mounted) => "wait for the runtime".into(),
             Self::Pause(Pause::Filtered) => "wait for the seccomp filter".into(),
             Self::Pause(Pause::Created) => "say ready".into(),
+            Self::Pause(Pause::Cleared) => "wait for leave".into(),
             Self::Identity { uid, gid } => format!("become {uid}:{gid} of the user namespace"),
             Self::NewSession => "start a session".into(),
             Self::Keyring(name) => format!("join session keyring {}", name.to_string_lossy()),
@@ -363,6 +364,8 @@ impl Action {
                 "capabilities effective {:#x} permitted {:#x} inheritable {:#x} ambient {ambient:#x}",
                 caps.effective, caps.permitted, caps.inheritable
             ),
+            Self::OpenAccount => "open the kernel's account of this process".into(),
+            Self::ReadBack(_) => "read back what was set".into(),
             Self::Program { name, candidates } if candidates.is_empty() => format!("find {}", name.to_string_lossy()),
             Self::Program { candidates, .. } => {
                 let list: Vec<_> = candidates.iter().map(|c| c.to_string_lossy()).collect();

@@ -38,6 +38,8 @@ pub struct Child {
     pub(super) root: Option<OwnedFd>,
     /// A private procfs.
     pub(super) proc: Option<OwnedFd>,
+    /// The kernel's account of this process.
+    pub(super) account: Option<OwnedFd>,
     /// The container's devpts.
     pub(super) devpts: Option<OwnedFd>,
     /// The attached mount that masks directories, to be cloned for the next.
@@ -123,6 +125,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
         given,
         root: None,
         proc: None,
+        account: None,
         devpts: None,
         mask_dir: None,
         null_attached: false,
@@ -158,8 +161,8 @@ impl Child {
 
     /// Waits for the parent. End of file means that it is gone before it could commit: then this process must not live on.
     pub(super) fn pause(&self, pause: Pause, number: u32) -> Result<(), Fail> {
-        // At these two the parent does not wait for the child.
-        if !matches!(pause, Pause::Mapped | Pause::Placed) {
+        // At these the parent does not wait for the child.
+        if !matches!(pause, Pause::Mapped | Pause::Placed | Pause::Cleared) {
             Report::new(Kind::Reached, number, 0).send(self.given.channel.as_fd()).call("write")?;
         }
         match go(self.given.channel.as_fd()) {
@@ -204,14 +207,14 @@ impl Child {
         Report::new(Kind::Reached, 0, 0).send(self.report_to()).call("write")
     }
 
-    /// Closes everything from descriptor `first` on but the channel, the FIFO, a console socket that is still wanted, and what
+    /// Closes everything from descriptor `first` on but the channel, the FIFO, what is still wanted of this process, and what
     /// `slots` hold (at most two: the files for the output of startContainer hooks): what waits for `start`, perhaps for days,
     /// or shows itself in a container, holds nothing of the caller's and nothing of the host's that it was not given. And who
     /// waits ends when told to: the kernel keeps signals without a handler from the first process of a PID namespace
     /// (pid_namespaces(7)).
     pub(super) fn release(&mut self, first: u32, slots: &[Slot]) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
-        let mut keep = [number(&self.given.channel); 5];
+        let mut keep = [number(&self.given.channel); 6];
         if let Some(start) = &self.given.start {
             keep[1] = number(start);
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
@@ -225,6 +228,9 @@ impl Child {
         }
         if let Some(console) = &self.given.console {
             keep[4] = number(console);
+        }
+        if let Some(account) = &self.account {
+            keep[5] = number(account);
         }
         keep.sort_unstable();
         let mut next = first;

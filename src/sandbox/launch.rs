@@ -12,15 +12,17 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Idmap, Pause, Plan, Slot, Step, What};
 use crate::seal::Sealed;
 use crate::seccomp::Filter;
+use crate::store::init;
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::netns::Beside;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::seccomp::{self, Room};
-use crate::sys::{fs, process, shared::Word};
+use crate::sys::{fs, heap, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// What a launch needs beside the plan.
@@ -48,7 +50,8 @@ pub struct Equipment<'a> {
 
 /// A container's init on its way.
 pub struct Launched {
-    plan: Plan,
+    /// Not given back: it is memory that is shared with the child ([`heap::share`]).
+    plan: ManuallyDrop<Plan>,
     /// Its pid, as this process sees it.
     pub pid: i32,
     /// Its descriptor.
@@ -99,6 +102,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
     if given.network.is_some() {
         namespaces &= !flags::NEWNET;
     }
+    heap::share();
     let mut side = clone::clone3(namespaces, dir, false);
     if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)
         && let Ok(other) = fallback()
@@ -142,7 +146,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
     let (pid, pidfd) = cloned?;
     given.slots.clear();
     drop(given);
-    let mut launched = Launched { plan, pid, pidfd, channel: ours, listener, mount: Cell::new(mount) };
+    let mut launched = Launched { plan: ManuallyDrop::new(plan), pid, pidfd, channel: ours, listener, mount: Cell::new(mount) };
     if let Err(e) =
         back.and_then(|()| launched.place(place)).and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps())
     {
@@ -306,13 +310,26 @@ impl Launched {
         process::send(self.channel.as_fd(), b"!").step("sendto", || "let the container's init go on".into())
     }
 
-    /// Waits until the program is executed (`run`, where no `start` stands between).
+    /// Lets the child go on from [`Pause::Cleared`], which it may have yet to get to.
+    pub fn clear(&self) -> Result<()> {
+        drop(self.mount.take());
+        match process::send(self.channel.as_fd(), b"!") {
+            // It is gone: why is heard next.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
+            other => other.step("sendto", || "let the container's process go on".into()),
+        }
+    }
+
+    /// Waits until the program is executed (where no `start` stands between).
     pub fn executed(&self) -> Result<()> {
         match self.hear()? {
             Heard::Message(report) => Err(self.failed(&report)),
-            // Close-on-exec, or the end of init: only a look at the process tells. A program that has ended already was
-            // executed all the same, so only a death that no program can have is one.
-            Heard::Closed => Ok(()),
+            // Close-on-exec, or the end of the process: only a look at it tells. Where a caller ignores SIGCHLD it may be gone,
+            // and nothing speaks against it.
+            Heard::Closed => match init::has_executed(self.pid, None)? {
+                Some(false) => Err(self.died()),
+                _ => Ok(()),
+            },
         }
     }
 
@@ -396,11 +413,13 @@ impl Launched {
         let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
         let channel = std::os::fd::AsRawFd::as_raw_fd(&self.channel);
         let mut received = nix::sys::socket::recv(channel, &mut bytes, flags);
-        while received == Err(Errno::EINTR) {
+        // A child that ends with a message unread (ours to go on) resets the channel, and that is told, once, before what it has
+        // said itself.
+        while matches!(received, Err(Errno::EINTR | Errno::ECONNRESET)) {
             received = nix::sys::socket::recv(channel, &mut bytes, flags);
         }
         match received {
-            Ok(0) | Err(Errno::EAGAIN | Errno::ECONNRESET) => Ok(Heard::Closed),
+            Ok(0) | Err(Errno::EAGAIN) => Ok(Heard::Closed),
             Ok(n) => Report::from_bytes(bytes.get(..n).unwrap_or_default())
                 .map(Heard::Message)
                 .ok_or_else(|| Error::new("listen to the container's init", "it said something that is no message")),

@@ -53,9 +53,11 @@ pub enum Detail {
     HookTimeout = 11,
     /// A hook could not be executed; the errno in `value`.
     HookNotRun = 12,
+    /// Text: what was read back and is not as it was set ([`super::verify`]).
+    Difference = 13,
 }
 
-const DETAILS: [Detail; 13] = [
+const DETAILS: [Detail; 14] = [
     Detail::None,
     Detail::Kernel,
     Detail::Refused,
@@ -69,6 +71,7 @@ const DETAILS: [Detail; 13] = [
     Detail::HookSignal,
     Detail::HookTimeout,
     Detail::HookNotRun,
+    Detail::Difference,
 ];
 
 /// One message.

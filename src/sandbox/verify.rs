@@ -1,12 +1,18 @@
-//! Reads back what the child has set, from outside: the kernel's own account of the waiting process against the plan. What
-//! was asked for and is not there means that the container does not start (fail closed), whatever the calls returned. An AppArmor
-//! profile is not among it: the kernel shows that to nobody but the process itself, which has read it back.
+//! Reads back what the child has set, from the kernel's own account of the process, against the plan. What was asked for and is
+//! not there means that the program does not run (fail closed), whatever the calls returned. The parent does that from outside
+//! where the child waits for it; a further process of a container mostly does it itself, from a file of the host's procfs,
+//! and saves two changes of process. An AppArmor profile is not among it: the kernel shows that to nobody but the process
+//! itself, which has read it back.
 
+use super::child::{Call, Fail};
+use super::report::{Detail, Kind, Report};
 use crate::error::{Context, Error, Result};
+use crate::plan::account::{Want, wanted};
 use crate::plan::{Action, Plan};
 use crate::store::init::proc_file;
 use crate::sys::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What the kernel tells of the child, opened while that is at work: its text is made when it is read.
 pub struct Account<'a> {
@@ -16,50 +22,40 @@ pub struct Account<'a> {
     status: Option<(OwnedFd, Vec<Want>)>,
 }
 
-/// A line's beginning, its number, and the field that asks for it.
-type Want = (&'static str, u64, &'static str);
-
 impl<'a> Account<'a> {
     /// Opens what will be read.
     pub fn open(plan: &'a Plan, pid: i32) -> Result<Self> {
-        let mut want: Vec<Want> = Vec::new();
-        let mut loaded = true;
-        for step in &plan.steps {
-            match &step.action {
-                Action::Capabilities { caps, ambient, bounding } => want.extend([
-                    ("CapInh:", caps.inheritable, "/process/capabilities/inheritable"),
-                    ("CapPrm:", caps.permitted, "/process/capabilities/permitted"),
-                    ("CapEff:", caps.effective, "/process/capabilities/effective"),
-                    ("CapBnd:", *bounding, "/process/capabilities/bounding"),
-                    ("CapAmb:", *ambient, "/process/capabilities/ambient"),
-                ]),
-                Action::NoNewPrivileges => want.push(("NoNewPrivs:", 1, "/process/noNewPrivileges")),
-                // SECCOMP_MODE_FILTER
-                Action::Seccomp { .. } if loaded => want.push(("Seccomp:", 2, "/linux/seccomp")),
-                Action::Pause(crate::plan::Pause::Created) => loaded = false,
-                _ => {}
-            }
-        }
-        let status = if want.is_empty() {
+        let wants = wanted(&plan.steps);
+        let status = if wants.is_empty() {
             None
         } else {
             let file = fs::open(fs::cwd(), &proc_file(pid, "status")?, libc::O_RDONLY, 0);
-            Some((file.step("openat", || format!("open /proc/{pid}/status"))?, want))
+            Some((file.step("openat", || format!("open /proc/{pid}/status"))?, wants))
         };
         Ok(Self { plan, pid, status })
     }
 
-    /// Compares the five capability sets, no_new_privs, the filter if it is loaded by now, and the SELinux label.
+    /// Compares it, and the SELinux label.
     pub fn verify(self) -> Result<()> {
         for step in &self.plan.steps {
             if let Action::ExecLabel(label) = &step.action {
                 exec_label(self.pid, &label.to_string_lossy()).map_err(|e| e.at(step.field.clone()))?;
             }
         }
-        let Some((file, want)) = self.status else { return Ok(()) };
-        let text =
-            fs::read_file(file.as_fd(), 2047, usize::MAX - 1).step("read", || format!("read /proc/{}/status", self.pid))?;
-        compare(&text, want)
+        let Some((file, wants)) = self.status else { return Ok(()) };
+        match compare(file.as_fd(), &wants).step("read", || format!("read /proc/{}/status", self.pid))? {
+            None => Ok(()),
+            Some(difference) => Err(difference.error(&wants)),
+        }
+    }
+}
+
+/// The same for the child itself, which has opened its own.
+pub(super) fn own(status: Option<&OwnedFd>, wants: &[Want]) -> std::result::Result<(), Fail> {
+    let status = status.ok_or_else(|| Fail::call("read", Errno::EBADF))?;
+    match compare(status.as_fd(), wants).call("read")? {
+        None => Ok(()),
+        Some(difference) => Err(Fail(Report::new(Kind::Failed, 0, 0).detail(Detail::Difference, &difference.to_bytes()))),
     }
 }
 
@@ -110,46 +106,160 @@ fn level(text: &str) -> (String, std::collections::BTreeSet<String>) {
     (sensitivity.to_owned(), set)
 }
 
-fn compare(status: &[u8], mut want: Vec<Want>) -> Result<()> {
-    for line in status.split(|&byte| byte == b'\n') {
-        let Some(at) = want.iter().position(|(name, ..)| line.starts_with(name.as_bytes())) else { continue };
-        let (name, wanted, field) = want.swap_remove(at);
-        let radix = if name.starts_with("Cap") { 16 } else { 10 };
-        let value = line.get(name.len()..).and_then(|value| std::str::from_utf8(value).ok());
-        let found = value.and_then(|value| u64::from_str_radix(value.trim(), radix).ok());
-        let is_bounding = name == "CapBnd:";
-        match found {
-            Some(found) if found == wanted => {}
-            // The runtime's own bounding set may be smaller than what is asked for; it can only shrink.
-            Some(found) if is_bounding && found & !wanted == 0 => {}
-            Some(found) => {
-                return Err(Error::new("read back what was set", format!("{name} {found:#x}, not {wanted:#x}")).at(field));
-            }
-            None => return Err(Error::new("read back what was set", format!("{name} is no number")).at(field)),
-        }
+/// A line that is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Difference {
+    /// Which of the wants.
+    at: u8,
+    found: Found,
+}
+
+/// What stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Number(u64),
+    NoNumber,
+    Nothing,
+}
+
+impl Difference {
+    /// For the wire, which [`Difference::of_bytes`] reads.
+    fn to_bytes(self) -> [u8; 10] {
+        let (kind, number) = match self.found {
+            Found::Number(number) => (0, number),
+            Found::NoNumber => (1, 0),
+            Found::Nothing => (2, 0),
+        };
+        let mut bytes = [0; 10];
+        let parts = [self.at, kind].into_iter().chain(number.to_le_bytes());
+        bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
+        bytes
     }
-    match want.first() {
-        None => Ok(()),
-        Some((name, _, field)) => Err(Error::new("read back what was set", format!("/proc/PID/status has no {name}")).at(*field)),
+
+    pub(super) fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&[at, kind], number) = bytes.split_first_chunk()?;
+        let found = match kind {
+            0 => Found::Number(u64::from_le_bytes(number.try_into().ok()?)),
+            1 => Found::NoNumber,
+            _ => Found::Nothing,
+        };
+        Some(Self { at, found })
+    }
+
+    /// In words.
+    pub(super) fn error(self, wants: &[Want]) -> Error {
+        let Some(Want { name, value, field }) = wants.get(usize::from(self.at)) else {
+            return Error::new("read back what was set", "something else is there");
+        };
+        let cause = match self.found {
+            Found::Number(found) => format!("{name} {found:#x}, not {value:#x}"),
+            Found::NoNumber => format!("{name} is no number"),
+            Found::Nothing => format!("/proc/PID/status has no {name}"),
+        };
+        Error::new("read back what was set", cause).at(*field)
+    }
+}
+
+/// Reads the file and compares it. No allocation.
+fn compare(status: BorrowedFd<'_>, wants: &[Want]) -> nix::Result<Option<Difference>> {
+    let mut comparison = Comparison { wants, seen: 0 };
+    let mut text = [0u8; 2048];
+    let mut length = 0;
+    loop {
+        let room = text.get_mut(length..).unwrap_or_default();
+        // All of it at once, but where the process has very many groups.
+        let read = fs::read_full(status, room)?;
+        let whole = read < room.len();
+        length += read;
+        let read = text.get(..length).unwrap_or_default();
+        let lines = if whole { length } else { read.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1) };
+        if let Some(difference) = comparison.lines(read.get(..lines).unwrap_or_default()) {
+            return Ok(Some(difference));
+        }
+        if whole {
+            return Ok(comparison.missing());
+        }
+        // Of a line that is longer than all this, the beginning is enough: none that is wanted is.
+        let keep = if lines == 0 { 0..length.min(16) } else { lines..length };
+        length = keep.len();
+        text.copy_within(keep, 0);
+    }
+}
+
+struct Comparison<'a> {
+    wants: &'a [Want],
+    /// A bit a want.
+    seen: u64,
+}
+
+impl Comparison<'_> {
+    fn lines(&mut self, text: &[u8]) -> Option<Difference> {
+        text.split(|&byte| byte == b'\n').find_map(|line| self.line(line))
+    }
+
+    fn line(&mut self, line: &[u8]) -> Option<Difference> {
+        let at = self.wants.iter().position(|want| line.starts_with(want.name.as_bytes()))?;
+        let want = self.wants.get(at)?;
+        self.seen |= 1 << at;
+        let radix = if want.name.starts_with("Cap") { 16 } else { 10 };
+        let value = line.get(want.name.len()..).and_then(|value| std::str::from_utf8(value).ok());
+        let found = match value.and_then(|value| u64::from_str_radix(value.trim(), radix).ok()) {
+            Some(found) if found == want.value => return None,
+            // The runtime's own bounding set may be smaller than what is asked for; it can only shrink.
+            Some(found) if want.name == "CapBnd:" && found & !want.value == 0 => return None,
+            Some(found) => Found::Number(found),
+            None => Found::NoNumber,
+        };
+        Some(Difference { at: u8::try_from(at).unwrap_or(u8::MAX), found })
+    }
+
+    fn missing(&self) -> Option<Difference> {
+        let at = (0..self.wants.len()).find(|at| self.seen & (1 << at) == 0)?;
+        Some(Difference { at: u8::try_from(at).unwrap_or(u8::MAX), found: Found::Nothing })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{Seek, Write};
 
     const STATUS: &[u8] =
         b"Name:\tx\xff\nCapInh:\t0000000000000000\nCapBnd:\t0000000000000420\nNoNewPrivs:\t1\nSeccomp:\t2\nCapAmb:\n";
 
+    fn of(status: &[u8], want: &[(&'static str, u64)]) -> Option<String> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(status).unwrap();
+        file.rewind().unwrap();
+        let wants: Vec<Want> = want.iter().map(|(name, value)| Want { name, value: *value, field: "/f" }).collect();
+        let difference = compare(file.as_fd(), &wants).unwrap();
+        // Over the wire, as a child tells it.
+        let told = difference.map(|d| Difference::of_bytes(&d.to_bytes()).unwrap());
+        assert_eq!(told, difference);
+        told.map(|d| d.error(&wants).to_string())
+    }
+
     #[test]
     fn as_asked_or_refused() {
-        let holds = |want: &[(&'static str, u64)]| {
-            compare(STATUS, want.iter().map(|(name, value)| (*name, *value, "")).collect()).is_ok()
-        };
+        let holds = |want: &[(&'static str, u64)]| of(STATUS, want).is_none();
         assert!(holds(&[]) && holds(&[("CapInh:", 0)]) && holds(&[("Seccomp:", 2), ("CapInh:", 0), ("NoNewPrivs:", 1)]));
         for want in [("NoNewPrivs:", 0), ("Seccomp:", 0), ("CapInh:", 1), ("CapAmb:", 0), ("CapPrm:", 0)] {
             assert!(!holds(&[want]), "{want:?}");
             assert!(!holds(&[("CapBnd:", 0x420), want, ("CapInh:", 0)]), "{want:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_any_length() {
+        for groups in [0, 1, 300, 371, 372, 373, 374, 375, 376, 1000, 65_536] {
+            let mut status = b"Name:\tx\nGroups:\t".to_vec();
+            (0..groups).for_each(|n| status.extend(format!("{} ", 100_000 + n % 7).bytes()));
+            for _ in 0..4 {
+                status.push(b'\n');
+                status.extend(&STATUS[8..STATUS.len() - 1]);
+            }
+            assert_eq!(of(&status, &[("CapBnd:", 0x420), ("Seccomp:", 2)]), None, "{groups}");
+            assert!(of(&status, &[("CapBnd:", 0x420), ("Seccomp:", 1)]).unwrap().contains("Seccomp: 0x2, not 0x1"), "{groups}");
         }
     }
 
@@ -180,10 +290,9 @@ mod tests {
 
     #[test]
     fn a_bounding_set_may_be_smaller_but_not_larger() {
-        assert!(compare(STATUS, vec![("CapBnd:", 0x1420, "")]).is_ok());
-        assert_eq!(
-            compare(STATUS, vec![("CapBnd:", 0x400, "/process/capabilities/bounding")]).unwrap_err().to_string(),
-            "/process/capabilities/bounding: read back what was set: CapBnd: 0x420, not 0x400"
-        );
+        assert_eq!(of(STATUS, &[("CapBnd:", 0x1420)]), None);
+        assert_eq!(of(STATUS, &[("CapBnd:", 0x400)]).unwrap(), "/f: read back what was set: CapBnd: 0x420, not 0x400");
+        assert_eq!(of(STATUS, &[("CapAmb:", 0)]).unwrap(), "/f: read back what was set: CapAmb: is no number");
+        assert_eq!(of(STATUS, &[("CapEff:", 0)]).unwrap(), "/f: read back what was set: /proc/PID/status has no CapEff:");
     }
 }

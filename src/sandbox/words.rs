@@ -2,8 +2,10 @@
 //! is known. The messages that engines match on keep runc's wording (a test holds each).
 
 use super::report::{Detail, Report};
+use super::verify::Difference;
 use crate::error::{Errno, Error};
 use crate::hooks::Laid;
+use crate::plan::account::Want;
 use crate::plan::labels::CONTEXTS;
 use crate::plan::{Action, ChildHook, Open, Plan, Source, What};
 use crate::sys::pidfd::Exit;
@@ -24,8 +26,15 @@ pub fn of_step(plan: &Plan, report: &Report) -> Error {
         Action::Program { .. } | Action::Exec => of_program(&name, matches!(step.action, Action::Exec), report),
         Action::WorkingDirectory { path, .. } => of_working_directory(&path.to_string_lossy(), report),
         Action::Hooks(hooks) => of_hook(hooks, report),
+        Action::ReadBack(wants) if report.detail == Detail::Difference => of_difference(wants, report),
         action => hint(plain(report, action.words()), action, report.value).at(step.field.clone()),
     }
+}
+
+/// Words what was read back.
+fn of_difference(wants: &[Want], report: &Report) -> Error {
+    let none = || Error::new("read back what was set", "something else is there");
+    Difference::of_bytes(report.text()).map_or_else(none, |difference| difference.error(wants))
 }
 
 /// Words a thing of the host that could not be opened.

@@ -28,10 +28,11 @@ fn start_time(read: fs::Read, pid: i32) -> Result<Option<u64>> {
     }
 }
 
-/// Whether a process, or the zombie of one, has executed a program since it was forked; `None` when it is gone.
-pub fn has_executed(pid: i32, start_time: u64) -> Result<Option<bool>> {
+/// Whether a process, or the zombie of one, has executed a program since it was forked; `None` when it is gone. One that is not
+/// ours to reap is told from a later one by its `start_time`.
+pub fn has_executed(pid: i32, start_time: Option<u64>) -> Result<Option<bool>> {
     match fs::read_closed(&proc_file(pid, "stat")?) {
-        Ok(text) => Ok(parse_flags(&text).filter(|_| parse_start(&text) == Some(start_time))),
+        Ok(text) => Ok(parse_flags(&text).filter(|_| start_time.is_none() || parse_start(&text) == start_time)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         Err(e) => Err(Error::sys(format!("read /proc/{pid}/stat"), "read", e.into())),
     }

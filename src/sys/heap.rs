@@ -37,6 +37,8 @@ struct Heap {
     free: [*mut u8; SIZES],
     next: *mut u8,
     end: *mut u8,
+    /// What lies below it in the first piece is left as it is: see [`share`].
+    shared: *mut u8,
 }
 
 /// The program has one thread; a lock that nobody waits for makes the functions sound all the same.
@@ -53,7 +55,7 @@ unsafe impl Sync for Locked {}
 static FIRST_PIECE: First = First(UnsafeCell::new([0; FIRST]));
 static HEAP: Locked = Locked {
     taken: AtomicBool::new(false),
-    heap: UnsafeCell::new(Heap { free: [null_mut(); SIZES], next: null_mut(), end: null_mut() }),
+    heap: UnsafeCell::new(Heap { free: [null_mut(); SIZES], next: null_mut(), end: null_mut(), shared: null_mut() }),
 };
 
 impl Locked {
@@ -98,12 +100,24 @@ impl Heap {
     /// # Safety
     /// It came from [`Heap::take`] with this size, and nobody uses it any more.
     unsafe fn give(&mut self, block: *mut u8, size: u32) {
+        if (FIRST_PIECE.0.get().cast()..self.shared).contains(&block) {
+            return;
+        }
         if let Some(list) = self.free.get_mut((size - SMALLEST) as usize) {
             // SAFETY: the smallest block has room for an address behind its header, aligned like the block itself.
             unsafe { block.add(HEADER).cast::<*mut u8>().write(*list) };
             *list = block;
         }
     }
+}
+
+/// For the moment before this process is cloned: from then on each page that one of the two writes to is copied first, and
+/// what is freed is written to. So what was cut from the first piece until now is not given back any more, nor taken again.
+pub fn share() {
+    HEAP.with(|heap| {
+        heap.free = [null_mut(); SIZES];
+        heap.shared = heap.next;
+    });
 }
 
 /// Memory from the kernel, zero.

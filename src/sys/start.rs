@@ -75,10 +75,10 @@ macro_rules! program {
 ///
 /// # Safety
 /// `words` must be an array of `count` NUL-terminated strings that live as long as the process.
-pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString]) -> u8) -> c_int {
+pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString]) -> u8) -> ! {
     if let Err(e) = fill_streams() {
         eprintln!("look at the standard streams: {e}");
-        return 1;
+        super::process::exit_now(1);
     }
     // SAFETY: SIG_IGN installs no code of ours.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -97,7 +97,8 @@ pub unsafe fn run(count: c_int, words: *const *const c_char, main: fn(&[OsString
         // SAFETY: as above.
         words.iter().map(|word| OsString::from_vec(unsafe { CStr::from_ptr(*word) }.to_bytes().to_vec())).collect()
     });
-    main(arguments).into()
+    // Nothing waits in a buffer, and there is nothing to be run at the end.
+    super::process::exit_now(main(arguments).into())
 }
 
 /// The arguments that the program was called with, its name first.

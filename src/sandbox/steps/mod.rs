@@ -12,6 +12,7 @@ pub(super) use mounts::target as mount_point;
 use super::child::{Call, Child, Fail};
 use super::open;
 use super::report::{Kind, Report};
+use super::verify;
 use crate::plan::{Action, Pause, Plan, What};
 use crate::sys::clone::{self, Side};
 use crate::sys::{creds, fs, mount};
@@ -86,6 +87,8 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Groups(groups) => creds::set_groups(groups).call("setgroups"),
         Action::User { uid, gid, keep } => process::user(*uid, *gid, *keep),
         Action::Capabilities { caps, ambient, .. } => process::capabilities(*caps, *ambient),
+        Action::OpenAccount => process::open_account(child),
+        Action::ReadBack(wants) => verify::own(child.account.as_ref(), wants),
         Action::Program { name, candidates } => program::find(child, name, candidates),
         Action::Seccomp { .. } => process::seccomp(child),
         Action::Release(first, keep) => child.release(*first, keep),

@@ -51,6 +51,12 @@ pub(super) fn open_proc(child: &mut Child) -> Result<(), Fail> {
     Ok(())
 }
 
+/// What the kernel tells of this process in the host's procfs, for [`crate::sandbox::verify`].
+pub(super) fn open_account(child: &mut Child) -> Result<(), Fail> {
+    child.account = Some(fs::open(fs::cwd(), c"/proc/self/status", libc::O_RDONLY, 0).call("openat")?);
+    Ok(())
+}
+
 /// Writes one file of that procfs.
 pub(super) fn write_proc(child: &Child, path: &CStr, value: &CStr) -> Result<(), Fail> {
     let proc = child.proc.as_ref().ok_or_else(|| Fail::call("openat2", Errno::EBADF))?;
