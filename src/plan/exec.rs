@@ -348,18 +348,19 @@ mod tests {
 
     #[test]
     fn the_parent_waits_where_it_has_something_to_do() {
-        let kinds = flags::NEWPID | flags::NEWNS;
-        let alone = words(&harmless(), &program(), kinds, &root());
+        let kinds = flags::NEWPID | flags::NEWNS | flags::NEWUTS;
+        let process = Process { capabilities: Some(Capabilities::default()), ..program() };
+        let alone = words(&harmless(), &process, kinds, &root());
         assert!(at(&alone, "open the kernel's account") < at(&alone, "enter the container's namespaces"), "{alone:#?}");
         assert!(at(&alone, "capabilities") < at(&alone, "read back what was set"), "{alone:#?}");
         assert!(at(&alone, "read back what was set") < at(&alone, "wait for leave"), "{alone:#?}");
-        let listens =
-            r#"{"process":{"capabilities":{}},"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NOTIFY","listenerPath":"/l"}}}"#;
+        let rules = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["getcwd"],"action":"SCMP_ACT_NOTIFY"}]}"#;
+        let listens = format!(r#"{{"process":{{"capabilities":{{}}}},"linux":{{"seccomp":{rules}}}}}"#);
         let labels = Host { selinux: true, ..root() };
         for (spec, process, kinds, host) in [
             (harmless(), Process { terminal: true, ..program() }, kinds, root()),
             (harmless(), Process { selinux_label: "u:r:t:s0".into(), ..program() }, kinds, labels),
-            (spec(listens), program(), kinds, root()),
+            (spec(&listens), program(), kinds, root()),
             (Spec::default(), program(), kinds, root()),
             (harmless(), program(), kinds | flags::NEWUSER, root()),
             (harmless(), program(), kinds, Host { uid: 1000, ..Host::default() }),

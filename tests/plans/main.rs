@@ -141,7 +141,10 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
         let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false };
-        return plan::compile_exec(&Spec::default(), &process, &request, &host);
+        // Docker's containers cannot trace anybody, of the others it is not known.
+        let own = Process { capabilities: Some(Default::default()), ..Process::default() };
+        let spec = Spec { process: Some(own).filter(|_| case.name.starts_with("docker")), ..Spec::default() };
+        return plan::compile_exec(&spec, &process, &request, &host);
     }
     let config = fs::read(&case.config).unwrap();
     let spec = Spec::parse(&config)?;
