@@ -6,8 +6,10 @@ use crate::cli::{Global, ListFormat};
 use crate::error::Result;
 use crate::store::{Seen, Store};
 use crate::sys::fs::Reader;
+use crate::sys::process;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::thread::ScopedJoinHandle;
 
 /// `list`.
 pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
@@ -17,7 +19,12 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
         (false, ListFormat::Table) => List::Table(Table::new()),
     };
     if let Some(store) = Store::open(global.root.as_deref())? {
-        fill(&mut list, &store)?;
+        let ids = store.ids()?;
+        match list {
+            // Nothing else is shown.
+            List::Ids(_) => ids.iter().for_each(|id| list.add(id, "", None, None)),
+            _ => list.look_at_all(&store, &ids),
+        }
     }
     let text = list.text();
     // The process ends, and the kernel takes everything back in one go.
@@ -25,33 +32,32 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
     super::print(&text)
 }
 
-fn fill(list: &mut List, store: &Store) -> Result<()> {
+/// Containers that a thread is worth: to look at one takes some 20 microseconds, to start a thread as long as for a few.
+const EACH: usize = 64;
+/// More would wait for each other in the kernel.
+const MOST: usize = 8;
+
+fn look_at(list: &mut List, store: &Store, ids: &[String]) {
     let (mut states, mut looks) = (Reader::new(), Reader::new());
     let mut owners = BTreeMap::new();
-    for id in store.ids()? {
-        if matches!(list, List::Ids(_)) {
-            // Nothing else of it is shown.
-            list.add(&id, "", None, None);
-            continue;
-        }
-        match store.seen(&id, &mut states) {
+    for id in ids {
+        match store.seen(id, &mut states) {
             Ok(Some(seen)) => {
                 // One whose status cannot be told is shown without: the others are to be seen all the same.
-                let status = status::look_at(store, &id, &seen, &mut looks).ok();
-                list.add(&id, owners.entry(seen.owner).or_insert_with(|| owner(seen.owner)), status, Some(&seen));
+                let status = status::look_at(store, id, &seen, &mut looks).ok();
+                list.add(id, owners.entry(seen.owner).or_insert_with(|| owner(seen.owner)), status, Some(&seen));
             }
             other => {
                 // Gone since it was listed, or never a container's: not there.
-                let Ok(entry) = store.look(&id) else { continue };
+                let Ok(entry) = store.look(id) else { continue };
                 // Damaged, or being made.
                 match if other.is_ok() { entry.creating() } else { None } {
-                    Some(record) => list.add(&id, &owner(record.owner), Some(Status::Creating), Some(&Seen::of(&record))),
-                    None => list.add(&id, "", None, None),
+                    Some(record) => list.add(id, &owner(record.owner), Some(Status::Creating), Some(&Seen::of(&record))),
+                    None => list.add(id, "", None, None),
                 }
             }
         }
     }
-    Ok(())
 }
 
 /// What will be printed.
@@ -63,6 +69,63 @@ enum List {
 }
 
 impl List {
+    /// Adds all of them, in order. Where they are many, on all processors.
+    fn look_at_all(&mut self, store: &Store, ids: &[String]) {
+        let threads = if ids.len() < 2 * EACH { 1 } else { process::cpus().min(ids.len() / EACH).clamp(1, MOST) };
+        let mut shares = ids.chunks(ids.len().div_ceil(threads).max(1));
+        let first = shares.next().unwrap_or_default();
+        std::thread::scope(|scope| {
+            let others: Vec<_> = shares
+                .map(|share| {
+                    let mut part = self.empty();
+                    let work = move || {
+                        look_at(&mut part, store, share);
+                        part
+                    };
+                    // None can be had (RLIMIT_NPROC, `pids.max`): the share is left to be looked at here.
+                    std::thread::Builder::new().spawn_scoped(scope, work).map_err(|_| share)
+                })
+                .collect();
+            look_at(self, store, first);
+            for other in others {
+                match other.map(ScopedJoinHandle::join) {
+                    Ok(Ok(part)) => self.append(part),
+                    // A panic ends the process (`panic = "abort"`), and the tests with it.
+                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                    Err(share) => look_at(self, store, share),
+                }
+            }
+        });
+    }
+
+    /// One of the same kind without rows.
+    fn empty(&self) -> Self {
+        match self {
+            Self::Ids(_) => Self::Ids(String::new()),
+            Self::Json(_) => Self::Json(Vec::new()),
+            Self::Table(_) => Self::Table(Table { cells: String::new(), ends: Vec::new() }),
+        }
+    }
+
+    /// Adds the rows of another of the same kind.
+    fn append(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Ids(text), Self::Ids(more)) => text.push_str(&more),
+            (Self::Json(text), Self::Json(more)) if text.is_empty() => *text = more,
+            (Self::Json(text), Self::Json(more)) if !more.is_empty() => {
+                text.push(b',');
+                // Without the bracket.
+                text.extend_from_slice(more.get(1..).unwrap_or_default());
+            }
+            (Self::Table(table), Self::Table(more)) => {
+                let before = table.cells.len();
+                table.cells.push_str(&more.cells);
+                table.ends.extend(more.ends.iter().map(|end| before + end));
+            }
+            _ => {}
+        }
+    }
+
     /// Adds a container; without `status` and what was `seen` as far as they cannot be told.
     fn add(&mut self, id: &str, owner: &str, status: Option<Status>, seen: Option<&Seen<'_>>) {
         match self {

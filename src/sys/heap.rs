@@ -7,7 +7,6 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
-use std::hint::spin_loop;
 use std::ptr::{null_mut, write_bytes};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,7 +40,7 @@ struct Heap {
     shared: *mut u8,
 }
 
-/// The program has one thread; a lock that nobody waits for makes the functions sound all the same.
+/// A lock that is held for some instructions, and that only `list` has more than one thread for.
 struct Locked {
     taken: AtomicBool,
     heap: UnsafeCell<Heap>,
@@ -61,7 +60,8 @@ static HEAP: Locked = Locked {
 impl Locked {
     fn with<T>(&self, work: impl FnOnce(&mut Heap) -> T) -> T {
         while self.taken.swap(true, Ordering::Acquire) {
-            spin_loop();
+            // Whoever has it may wait for this processor.
+            std::thread::yield_now();
         }
         // SAFETY: whoever has the lock has the only reference; `work` cannot come back here, as it allocates nothing.
         let result = work(unsafe { &mut *self.heap.get() });

@@ -133,6 +133,15 @@ pub fn set_affinity(cpus: &[u64]) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) }).map(drop)
 }
 
+/// The processors that this thread may run on, at least 1: sched_getaffinity(2), 8192 at most.
+pub fn cpus() -> usize {
+    let mut set = [0u64; 128];
+    // SAFETY: pointer and size in bytes of one array, which any bits make a value of.
+    let got = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&set), set.as_mut_ptr()) };
+    let all: u32 = if got > 0 { set.iter().map(|word| word.count_ones()).sum() } else { 1 };
+    usize::try_from(all).unwrap_or(1).max(1)
+}
+
 /// ioprio_set(2) for this process.
 pub fn set_io_priority(value: u32) -> nix::Result<()> {
     const IOPRIO_WHO_PROCESS: i32 = 1;
