@@ -288,7 +288,7 @@ fn refused(mask: (Mask, i32), what: &str) -> (String, Value) {
 
 /// Calls that set something for the program answer that they have, and have not.
 fn what_was_not_set_is_noticed_whatever_the_call_says() {
-    let bundle = Bundle::new().args(&["sleep", "1000"]);
+    let bundle = Bundle::new().args(["sleep", "1000"]);
     let container = bundle.detach();
     let other = Bundle::new();
     other.write();
