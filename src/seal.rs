@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -36,15 +36,7 @@ const OWN_BINARY: &str = "/proc/self/exe";
 
 /// That nothing of this process leads to the host's binary: without it no process is cloned into a container.
 #[must_use]
-pub struct Sealed(Option<OwnedFd>);
-
-impl Sealed {
-    /// The mount that the program's file is on, if it got one. Who has this can change the mount: it is to be closed before
-    /// any other program runs in the container, and that takes its time.
-    pub fn into_mount(self) -> Option<OwnedFd> {
-        self.0
-    }
-}
+pub struct Sealed(());
 
 /// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again, from
 /// its beginning: then this does not return, unless it fails, and nothing that lasts may have been done before. `state_root` tells
@@ -60,7 +52,7 @@ pub fn ensure(state_root: impl FnOnce() -> Result<PathBuf>) -> Result<Sealed> {
     if by_descriptor && is_a_copy(&open()?)? {
         // The kernel has named the process after the descriptor's number.
         memfd::set_process_name(c"onggi");
-        return Ok(Sealed(None));
+        return Ok(Sealed(()));
     }
     if let Ok(sealed) = step_out_of_the_binary() {
         return Ok(sealed);
@@ -95,7 +87,10 @@ fn step_out_of_the_binary() -> nix::Result<Sealed> {
     {
         // Empty, and what the link leads to anyhow: closed with all else.
         crate::sys::fs::leave(nothing);
-        return Ok(Sealed(Some(mount)));
+        // Who has it can change the mount. Not beside the child, for all that the kernel takes some 50 microseconds: this process is
+        // then put behind the child that waits for it.
+        drop(mount);
+        return Ok(Sealed(()));
     }
     // Without the right to do it this says so, before the work.
     match link.set(nothing.as_fd()) {
@@ -105,7 +100,7 @@ fn step_out_of_the_binary() -> nix::Result<Sealed> {
         }
         other => other?,
     }
-    Ok(Sealed(None))
+    Ok(Sealed(()))
 }
 
 /// Whether this program runs from what this module made of it.

@@ -21,7 +21,6 @@ use crate::sys::{fs, heap, process, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
-use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -58,18 +57,13 @@ pub struct Launched {
     pub pidfd: OwnedFd,
     channel: OwnedFd,
     listener: Option<Word>,
-    /// Of [`Sealed`]: closed while the child works.
-    mount: Cell<Option<OwnedFd>>,
 }
 
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones.
-pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
-    // Hooks that the child runs may come before the first wait.
-    let runs_hooks = plan.steps.iter().any(|s| matches!(s.action, Action::Hooks(_)));
-    let mount = sealed.into_mount().filter(|_| !runs_hooks);
+pub fn launch(plan: Plan, equipment: Equipment<'_>, _sealed: Sealed) -> Result<Launched> {
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -131,8 +125,6 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
         Ok(Side::Child) => {
             // Else the end of the parent would not be an end of file.
             drop(ours);
-            // Not the last one, so this takes no time.
-            drop(mount);
             child::run(plan, given)
         }
         Ok(Side::Parent(pid, pidfd)) => Ok((pid, pidfd)),
@@ -146,7 +138,7 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
     let (pid, pidfd) = cloned?;
     given.slots.clear();
     drop(given);
-    let mut launched = Launched { plan: ManuallyDrop::new(plan), pid, pidfd, channel: ours, listener, mount: Cell::new(mount) };
+    let mut launched = Launched { plan: ManuallyDrop::new(plan), pid, pidfd, channel: ours, listener };
     if let Err(e) =
         back.and_then(|()| launched.place(place)).and_then(|()| launched.follow_fork()).and_then(|()| launched.write_maps())
     {
@@ -312,7 +304,6 @@ impl Launched {
 
     /// Lets the child go on from [`Pause::Cleared`], which it may have yet to get to.
     pub fn clear(&self) -> Result<()> {
-        drop(self.mount.take());
         match process::send(self.channel.as_fd(), b"!") {
             // It is gone: why is heard next.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
@@ -406,8 +397,6 @@ impl Launched {
     }
 
     fn hear(&self) -> Result<Heard> {
-        // The child is not done yet, and what it waits for, its program above all, comes after this.
-        drop(self.mount.take());
         self.wait(PollTimeout::NONE)?;
         let mut bytes = [0u8; SIZE];
         let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
