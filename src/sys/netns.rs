@@ -6,7 +6,7 @@
 //! there, and makes four system calls: no memory is asked for, no lock taken, no C library called, whose `errno` it would share
 //! with the first thread. So the process can be cloned or sealed while it runs as if it had one thread.
 
-use super::{clone, fs, netlink, owned};
+use super::{clone, fs, netlink, owned, process};
 use nix::errno::Errno;
 use std::cell::UnsafeCell;
 use std::os::fd::{AsFd, OwnedFd};
@@ -44,7 +44,10 @@ impl Beside {
             begun: AtomicBool::new(false),
         };
         let first = !BESIDE.begun.swap(true, Ordering::Relaxed);
-        (first && thread::start(&BESIDE)).then_some(Self(&BESIDE))
+        let thread = if first { thread::start(&BESIDE) } else { None };
+        // Where this fails it is slower, and nothing else.
+        let _same = thread.map(process::keep_off_this_cpu)?;
+        Some(Self(&BESIDE))
     }
 
     /// Whether it is made, or will not be.
@@ -103,13 +106,14 @@ mod thread {
         | libc::CLONE_PARENT_SETTID
         | libc::CLONE_CHILD_CLEARTID;
 
-    /// Starts [`make`] on the stack in `shared`; whether it did.
-    pub(super) fn start(shared: &'static Shared) -> bool {
+    /// Starts [`make`] on the stack in `shared`; the thread's id, if there is one.
+    pub(super) fn start(shared: &'static Shared) -> Option<i32> {
         let running: *const AtomicU32 = &raw const shared.running;
         let top = shared.stack.get().cast_const().wrapping_add(1);
         // SAFETY: the new thread gets a stack of its own, which lives for ever and which nobody else touches, and a pointer to
         // what may be shared. It never returns into this frame.
-        unsafe { clone(FLAGS, top.cast(), running, running, make, shared) > 0 }
+        let thread = unsafe { clone(FLAGS, top.cast(), running, running, make, shared) };
+        i32::try_from(thread).ok().filter(|&thread| thread > 0)
     }
 
     /// The system call, and what the new thread does then. The C library's function does not serve: glibc's has no fault, musl's
@@ -188,8 +192,8 @@ mod thread {
 
 #[cfg(not(target_arch = "x86_64"))]
 mod thread {
-    pub(super) fn start(_: &'static super::Shared) -> bool {
-        false
+    pub(super) fn start(_: &'static super::Shared) -> Option<i32> {
+        None
     }
 }
 

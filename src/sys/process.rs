@@ -133,13 +133,37 @@ pub fn set_affinity(cpus: &[u64]) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, size_of_val(cpus), cpus.as_ptr()) }).map(drop)
 }
 
-/// The processors that this thread may run on, at least 1: sched_getaffinity(2), 8192 at most.
-pub fn cpus() -> usize {
+/// The processors that this thread may run on, a bit each: sched_getaffinity(2), 8192 at most.
+fn affinity() -> nix::Result<[u64; 128]> {
     let mut set = [0u64; 128];
     // SAFETY: pointer and size in bytes of one array, which any bits make a value of.
-    let got = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&set), set.as_mut_ptr()) };
-    let all: u32 = if got > 0 { set.iter().map(|word| word.count_ones()).sum() } else { 1 };
+    check(unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&set), set.as_mut_ptr()) })?;
+    Ok(set)
+}
+
+/// How many processors this thread may run on, at least 1.
+pub fn cpus() -> usize {
+    let all: u32 = affinity().map_or(1, |set| set.iter().map(|word| word.count_ones()).sum());
     usize::try_from(all).unwrap_or(1).max(1)
+}
+
+/// Keeps a new thread of this process off the processor that the caller runs on, if there is another: the kernel mostly leaves it
+/// there for its first fraction of a millisecond, in which the two would take turns. Where it has put it elsewhere it stays.
+///
+/// # Errors
+/// Those of sched_getaffinity(2), getcpu(2), sched_setaffinity(2); ESRCH when the thread has ended.
+pub fn keep_off_this_cpu(thread: i32) -> nix::Result<()> {
+    let mut set = affinity()?;
+    let mut cpu: libc::c_uint = 0;
+    // SAFETY: a place for a number; the other two may be null.
+    check(unsafe { libc::syscall(libc::SYS_getcpu, &raw mut cpu, std::ptr::null::<u8>(), std::ptr::null::<u8>()) })?;
+    let at = usize::try_from(cpu).map_err(|_| Errno::EINVAL)?;
+    *set.get_mut(at / 64).ok_or(Errno::EINVAL)? &= !(1 << (at % 64));
+    if set == [0; 128] {
+        return Ok(());
+    }
+    // SAFETY: pointer and size in bytes of one array.
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, thread, size_of_val(&set), set.as_ptr()) }).map(drop)
 }
 
 /// ioprio_set(2) for this process.
