@@ -35,7 +35,7 @@ fn list_prints_a_table_json_and_ids() {
     assert_eq!((&list[0]["id"], &list[0]["status"], &list[0]["owner"]), (&json!(bundle.id), &json!("created"), &json!("root")));
 }
 
-/// Where they are many, more than one thread looks; where no thread can be had, one looks at all.
+/// Where they are many, more than one process looks; where none can be had, one looks at all.
 fn hundreds_are_listed_in_order_each_once() {
     let bundle = sleeper();
     let container = bundle.create();
@@ -58,7 +58,7 @@ fn hundreds_are_listed_in_order_each_once() {
         let alone = |args: &[&str]| {
             let mut command = bundle.command([&["list"], args].concat());
             // SAFETY: between fork and exec one system call is made.
-            unsafe { command.pre_exec(no_threads) };
+            unsafe { command.pre_exec(no_processes) };
             bundle.finish(command)
         };
         for output in [at_once(&[]), alone(&[])] {
@@ -86,7 +86,7 @@ fn hundreds_are_listed_in_order_each_once() {
 }
 
 /// A filter: clone3(2) and clone(2) answer EAGAIN, as where a limit of processes is reached.
-fn no_threads() -> std::io::Result<()> {
+fn no_processes() -> std::io::Result<()> {
     use nix::libc::{self, sock_filter, sock_fprog};
     let number = |call: nix::libc::c_long| u32::try_from(call).unwrap_or(u32::MAX);
     let insn = |code, jt, jf, k| sock_filter { code, jt, jf, k };

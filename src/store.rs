@@ -27,7 +27,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::rc::Rc;
 
 /// Most that is read of a state file: a larger one is not ours.
 const MAX_STATE: usize = 16 << 20;
@@ -79,7 +79,7 @@ pub fn notify_directory(root: Option<&Path>, id: &str) -> Result<PathBuf> {
 /// The state root.
 #[derive(Debug)]
 pub struct Store {
-    dir: Arc<OwnedFd>,
+    dir: Rc<OwnedFd>,
     path: PathBuf,
 }
 
@@ -110,7 +110,7 @@ impl Store {
         if stat.st_uid != auxv::euid() {
             return Err(refused("it belongs to another user"));
         }
-        Ok(Self { dir: Arc::new(dir), path })
+        Ok(Self { dir: Rc::new(dir), path })
     }
 
     /// Opens the root, making it if need be: mode 0700, and sticky for a user's, so that no cleaner takes it away.
@@ -167,7 +167,7 @@ impl Store {
     /// Opens the container's directory to look at it, without waiting.
     pub fn look(&self, id: &str) -> Result<Entry> {
         let dir = self.open_entry(id)?;
-        Ok(Entry { dir: File::from(dir), root: Some(Arc::clone(&self.dir)), id: id.into(), path: self.path.join(id) })
+        Ok(Entry { dir: File::from(dir), root: Some(Rc::clone(&self.dir)), id: id.into(), path: self.path.join(id) })
     }
 
     /// [`Store::open`] and [`Store::look`] in one: for the commands that ask, or signal, one container.
@@ -202,7 +202,7 @@ impl Store {
             named if !same_file(&held, &named.step("newfstatat", step)?) => return Err(unknown()),
             _ => {}
         }
-        Ok(Entry { dir, root: Some(Arc::clone(&self.dir)), id: id.into(), path })
+        Ok(Entry { dir, root: Some(Rc::clone(&self.dir)), id: id.into(), path })
     }
 }
 
@@ -246,7 +246,7 @@ pub fn unknown() -> Error {
 pub struct Entry {
     dir: File,
     /// The state root; `None` after [`Store::look_at`].
-    root: Option<Arc<OwnedFd>>,
+    root: Option<Rc<OwnedFd>>,
     id: String,
     path: PathBuf,
 }

@@ -6,10 +6,10 @@ use crate::cli::{Global, ListFormat};
 use crate::error::Result;
 use crate::store::{Seen, Store};
 use crate::sys::fs::Reader;
+use crate::sys::helper::Helper;
 use crate::sys::process;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::thread::ScopedJoinHandle;
 
 /// `list`.
 pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
@@ -32,7 +32,7 @@ pub fn list(global: &Global, format: ListFormat, quiet: bool) -> Result<u8> {
     super::print(&text)
 }
 
-/// Containers that a thread is worth: to look at one takes some 20 microseconds, to start a thread as long as for a few.
+/// Containers that a process is worth: to look at one takes some 20 microseconds, to make a process as long as for ten.
 const EACH: usize = 64;
 /// More would wait for each other in the kernel.
 const MOST: usize = 8;
@@ -71,31 +71,27 @@ enum List {
 impl List {
     /// Adds all of them, in order. Where they are many, on all processors.
     fn look_at_all(&mut self, store: &Store, ids: &[String]) {
-        let threads = if ids.len() < 2 * EACH { 1 } else { process::cpus().min(ids.len() / EACH).clamp(1, MOST) };
-        let mut shares = ids.chunks(ids.len().div_ceil(threads).max(1));
+        let processes = if ids.len() < 2 * EACH { 1 } else { process::cpus().min(ids.len() / EACH).clamp(1, MOST) };
+        let mut shares = ids.chunks(ids.len().div_ceil(processes).max(1));
         let first = shares.next().unwrap_or_default();
-        std::thread::scope(|scope| {
-            let others: Vec<_> = shares
-                .map(|share| {
+        let others: Vec<_> = shares
+            .map(|share| {
+                let work = || {
                     let mut part = self.empty();
-                    let work = move || {
-                        look_at(&mut part, store, share);
-                        part
-                    };
-                    // None can be had (RLIMIT_NPROC, `pids.max`): the share is left to be looked at here.
-                    std::thread::Builder::new().spawn_scoped(scope, work).map_err(|_| share)
-                })
-                .collect();
-            look_at(self, store, first);
-            for other in others {
-                match other.map(ScopedJoinHandle::join) {
-                    Ok(Ok(part)) => self.append(part),
-                    // A panic ends the process (`panic = "abort"`), and the tests with it.
-                    Ok(Err(panic)) => std::panic::resume_unwind(panic),
-                    Err(share) => look_at(self, store, share),
-                }
+                    look_at(&mut part, store, share);
+                    part.into_bytes()
+                };
+                (share, Helper::begin(work))
+            })
+            .collect();
+        look_at(self, store, first);
+        for (share, helper) in others {
+            match helper.ok().and_then(Helper::result) {
+                Some(part) => self.append(&part),
+                // None can be had (RLIMIT_NPROC, `pids.max`), or it was killed.
+                None => look_at(self, store, share),
             }
-        });
+        }
     }
 
     /// One of the same kind without rows.
@@ -107,22 +103,35 @@ impl List {
         }
     }
 
+    /// For [`List::append`]: what the rows are made of, and in a table the ends of the cells before.
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Ids(text) => text.into_bytes(),
+            Self::Json(text) => text,
+            Self::Table(Table { cells, ends }) => {
+                let numbers = std::iter::once(ends.len()).chain(ends);
+                numbers.flat_map(usize::to_ne_bytes).chain(cells.into_bytes()).collect()
+            }
+        }
+    }
+
     /// Adds the rows of another of the same kind.
-    fn append(&mut self, other: Self) {
-        match (self, other) {
-            (Self::Ids(text), Self::Ids(more)) => text.push_str(&more),
-            (Self::Json(text), Self::Json(more)) if text.is_empty() => *text = more,
-            (Self::Json(text), Self::Json(more)) if !more.is_empty() => {
-                text.push(b',');
-                // Without the bracket.
-                text.extend_from_slice(more.get(1..).unwrap_or_default());
+    fn append(&mut self, other: &[u8]) {
+        match self {
+            Self::Ids(text) => text.push_str(&String::from_utf8_lossy(other)),
+            Self::Json(text) => {
+                let bracket = usize::from(!text.is_empty() && !other.is_empty());
+                text.extend_from_slice(if bracket == 0 { b"" } else { b"," });
+                text.extend_from_slice(other.get(bracket..).unwrap_or_default());
             }
-            (Self::Table(table), Self::Table(more)) => {
-                let before = table.cells.len();
-                table.cells.push_str(&more.cells);
-                table.ends.extend(more.ends.iter().map(|end| before + end));
+            Self::Table(Table { cells, ends }) => {
+                let mut numbers = other.chunks_exact(size_of::<usize>()).filter_map(|number| number.try_into().ok());
+                let mut numbers = numbers.by_ref().map(usize::from_ne_bytes);
+                let many = numbers.next().unwrap_or_default();
+                let before = cells.len();
+                ends.extend(numbers.take(many).map(|end| before + end));
+                cells.push_str(&String::from_utf8_lossy(other.get((many + 1) * size_of::<usize>()..).unwrap_or_default()));
             }
-            _ => {}
         }
     }
 

@@ -167,8 +167,8 @@ fn compare(status: BorrowedFd<'_>, wants: &[Want]) -> nix::Result<Option<Differe
     let mut length = 0;
     loop {
         let room = text.get_mut(length..).unwrap_or_default();
-        // All of it at once, but where the process has very many groups.
-        let read = fs::read_full(status, room)?;
+        // All of it, but where the process has very many groups: procfs hands out as much as there is room for.
+        let read = fs::read_once(status, room)?;
         let whole = read < room.len();
         length += read;
         let read = text.get(..length).unwrap_or_default();

@@ -99,7 +99,7 @@ pub fn read_file(fd: BorrowedFd<'_>, expected: usize, max: usize) -> nix::Result
 fn read_into(fd: BorrowedFd<'_>, bytes: &mut Vec<u8>, max: usize) -> nix::Result<usize> {
     let mut len = 0;
     loop {
-        len += read_full_once(fd, bytes.get_mut(len..).unwrap_or_default())?;
+        len += read_once(fd, bytes.get_mut(len..).unwrap_or_default())?;
         if len < bytes.len() || len > max {
             return Ok(len);
         }
@@ -157,7 +157,8 @@ fn open_parts(path: &mut Vec<u8>, dir: BorrowedFd<'_>, parts: &[&str], flags: i3
     open(dir, CStr::from_bytes_with_nul(path).map_err(|_| Errno::EINVAL)?, flags, 0)
 }
 
-fn read_full_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
+/// read(2), again where a signal comes in between.
+pub fn read_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> nix::Result<usize> {
     loop {
         match nix::unistd::read(fd, buffer) {
             Err(Errno::EINTR) => {}

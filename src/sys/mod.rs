@@ -14,6 +14,7 @@ pub mod elf;
 pub mod exe;
 pub mod fs;
 pub mod heap;
+pub mod helper;
 pub mod inroot;
 pub mod memfd;
 pub mod mount;

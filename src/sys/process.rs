@@ -147,17 +147,16 @@ pub fn cpus() -> usize {
     usize::try_from(all).unwrap_or(1).max(1)
 }
 
-/// Keeps a new thread of this process off the processor that the caller runs on, if there is another: the kernel mostly leaves it
-/// there for its first fraction of a millisecond, in which the two would take turns. Where it has put it elsewhere it stays.
+/// Keeps a new thread or process off the processor that the caller runs on, if there is another: the kernel mostly leaves it there
+/// for its first fraction of a millisecond, in which the two would take turns. Where it has put it elsewhere it stays. What
+/// inherits from it is bound too.
 ///
 /// # Errors
 /// Those of sched_getaffinity(2), getcpu(2), sched_setaffinity(2); ESRCH when the thread has ended.
 pub fn keep_off_this_cpu(thread: i32) -> nix::Result<()> {
     let mut set = affinity()?;
-    let mut cpu: libc::c_uint = 0;
-    // SAFETY: a place for a number; the other two may be null.
-    check(unsafe { libc::syscall(libc::SYS_getcpu, &raw mut cpu, std::ptr::null::<u8>(), std::ptr::null::<u8>()) })?;
-    let at = usize::try_from(cpu).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: only tells a number; mostly without a system call.
+    let at = usize::try_from(unsafe { libc::sched_getcpu() }).map_err(|_| Errno::last())?;
     *set.get_mut(at / 64).ok_or(Errno::EINVAL)? &= !(1 << (at % 64));
     if set == [0; 128] {
         return Ok(());
