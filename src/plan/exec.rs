@@ -134,9 +134,11 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     if namespaces.forks || is_set_from_outside(&namespaces, host) || steps.iter().any(waits) {
         push(&mut steps, "", Action::Pause(Pause::Created));
     } else {
-        steps.insert(0, Step { field: String::new(), action: Action::OpenAccount });
         let wants = account::wanted(&steps);
-        push(&mut steps, "", Action::ReadBack(wants));
+        if !wants.is_empty() {
+            steps.insert(0, Step { field: String::new(), action: Action::OpenAccount });
+            push(&mut steps, "", Action::ReadBack(wants));
+        }
         push(&mut steps, "", Action::Pause(Pause::Cleared));
     }
     if let Some(action) = late {

@@ -62,7 +62,7 @@ pub struct Launched {
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
-/// Opens what the plan lists, and clones.
+/// Opens what the plan lists, and clones: not without the proof that nothing of this process leads to the host's binary.
 pub fn launch(plan: Plan, equipment: Equipment<'_>, _sealed: Sealed) -> Result<Launched> {
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
@@ -268,7 +268,7 @@ impl Launched {
         self.plan.steps.iter().any(|s| matches!(s.action, Action::Pause(p) if p == pause))
     }
 
-    /// Waits until the child has got to this pause; at the last one, reads back what it has set.
+    /// Waits until the child has got to this pause; at [`Pause::Created`], reads back what it has set.
     pub fn reach(&self, pause: Pause) -> Result<()> {
         let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
         // Opened while the child works, and read when it has done so.

@@ -140,7 +140,7 @@ pub(super) fn user(uid: u32, gid: u32, keep: bool) -> Result<(), Fail> {
     Ok(())
 }
 
-/// Sets the capability sets; the parent reads all five back before the container counts as created.
+/// Sets the capability sets; all five are read back ([`crate::sandbox::verify`]).
 pub(super) fn capabilities(want: Caps, ambient: u64) -> Result<(), Fail> {
     creds::set_caps(want).call("capset")?;
     creds::clear_ambient().call("prctl")?;
