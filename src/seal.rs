@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -35,8 +35,13 @@ const NO_MEMFD: &str = "vm.memfd_noexec forbids a memory file; --root must be wh
 const OWN_BINARY: &str = "/proc/self/exe";
 
 /// That nothing of this process leads to the host's binary: without it no process is cloned into a container.
+///
+/// Until it is dropped it holds the mount that the program's file is on, if that got one. Who has its descriptor can change
+/// the mount, so that it is to be closed before there is a process in a container; the kernel takes some 50 microseconds for that.
 #[must_use]
-pub struct Sealed(());
+pub struct Sealed {
+    _mount: Option<OwnedFd>,
+}
 
 /// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again, from
 /// its beginning: then this does not return, unless it fails, and nothing that lasts may have been done before. `state_root` tells
@@ -52,7 +57,7 @@ pub fn ensure(state_root: impl FnOnce() -> Result<PathBuf>) -> Result<Sealed> {
     if by_descriptor && is_a_copy(&open()?)? {
         // The kernel has named the process after the descriptor's number.
         memfd::set_process_name(c"onggi");
-        return Ok(Sealed(()));
+        return Ok(Sealed { _mount: None });
     }
     if let Ok(sealed) = step_out_of_the_binary() {
         return Ok(sealed);
@@ -87,10 +92,7 @@ fn step_out_of_the_binary() -> nix::Result<Sealed> {
     {
         // Empty, and what the link leads to anyhow: closed with all else.
         crate::sys::fs::leave(nothing);
-        // Who has it can change the mount. Not beside the child, for all that the kernel takes some 50 microseconds: this process is
-        // then put behind the child that waits for it.
-        drop(mount);
-        return Ok(Sealed(()));
+        return Ok(Sealed { _mount: Some(mount) });
     }
     // Without the right to do it this says so, before the work.
     match link.set(nothing.as_fd()) {
@@ -100,7 +102,7 @@ fn step_out_of_the_binary() -> nix::Result<Sealed> {
         }
         other => other?,
     }
-    Ok(Sealed(()))
+    Ok(Sealed { _mount: None })
 }
 
 /// Whether this program runs from what this module made of it.

@@ -63,7 +63,7 @@ pub struct Launched {
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones: not without the proof that nothing of this process leads to the host's binary.
-pub fn launch(plan: Plan, equipment: Equipment<'_>, _sealed: Sealed) -> Result<Launched> {
+pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -96,6 +96,8 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, _sealed: Sealed) -> Result<L
     if given.network.is_some() {
         namespaces &= !flags::NEWNET;
     }
+    // Not while the network namespace is made: the kernel's own thread for this may be put behind that.
+    drop(sealed);
     heap::share();
     let mut side = clone::clone3(namespaces, dir, false);
     if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)
