@@ -317,8 +317,10 @@ impl Launched {
     pub fn executed(&self) -> Result<()> {
         match self.hear()? {
             Heard::Message(report) => Err(self.failed(&report)),
-            // Close-on-exec, or the end of the process: only a look at it tells. Where a caller ignores SIGCHLD it may be gone,
-            // and nothing speaks against it.
+            // Close-on-exec, or the end of the process: only a look at it tells. After "ready" little can end it before the program,
+            // and to the caller it is the program that was killed.
+            Heard::Closed if !self.pauses_at(Pause::Cleared) => Ok(()),
+            // Where a caller ignores SIGCHLD it may be gone, and nothing speaks against it.
             Heard::Closed => match init::has_executed(self.pid, None)? {
                 Some(false) => Err(self.died()),
                 _ => Ok(()),
