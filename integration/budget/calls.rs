@@ -33,7 +33,9 @@ pub fn cases() -> Vec<Case> {
 
 #[track_caller]
 fn within(command: &str, ceiling: Ceiling) {
-    ceiling.holds(&format!("system calls of {command}"), count(command), 10);
+    // The least of three: beside other tests a few more come now and then, of waits and of what is tried in another way then.
+    let least = (0..3).map(|_| count(command)).min().unwrap_or(u64::MAX);
+    ceiling.holds(&format!("system calls of {command}"), least, 10);
 }
 
 fn create_keeps_its_budget() {
