@@ -2,6 +2,9 @@
 
 use oci_spec::runtime as oci;
 use onggi::config::{Process, Seccomp, Spec, check};
+use onggi::host::Host;
+use onggi::plan::exec::{compile_exec, complete};
+use onggi::plan::{ExecRequest, seccomp::filter};
 use std::fs;
 use std::path::PathBuf;
 
@@ -28,6 +31,28 @@ fn what_engines_write_is_taken() {
     for (name, bytes) in files("exec") {
         let process = Process::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
         check::process(&process).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+}
+
+/// `exec` reads a part of what `create` has read as a whole: it must be the part that counts.
+#[test]
+fn a_further_process_is_planned_from_a_part_as_from_the_whole() {
+    let host = Host { privileged: true, permitted: u64::MAX, apparmor: true, selinux: true, ..Host::default() };
+    let request = ExecRequest { id: "c", differ: u64::MAX, keyring: true, preserve: 0, placed: false };
+    for (name, bytes) in ["bundles", "spec", "schema/good"].into_iter().flat_map(files) {
+        let (whole, part) = (Spec::parse(&bytes).unwrap(), Spec::parse_for_exec(&bytes).unwrap());
+        for own in [None, whole.process.clone()] {
+            let process = complete(own.unwrap_or_default(), &whole);
+            assert_eq!(format!("{process:?}"), format!("{:?}", complete(process.clone(), &part)), "{name}");
+            let [of_whole, of_part] = [&whole, &part].map(|spec| {
+                let plan = compile_exec(spec, &process, &request, &host);
+                let parts = plan.map(|p| (p.steps, p.from_outside, p.namespaces, p.opens, p.warnings, p.affinity));
+                format!("{parts:?}")
+            });
+            assert_eq!(of_whole, of_part, "{name}");
+            let [of_whole, of_part] = [&whole, &part].map(|spec| filter(spec, &bytes, || None).map(|filter| filter.is_some()));
+            assert_eq!(format!("{of_whole:?}"), format!("{of_part:?}"), "{name}");
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::create::{check_preserved, equip, hand_over_listener};
 use super::pid_file;
-use super::start::kept_bundle;
 use super::status::{self, Status};
 use super::unit;
 use crate::cgroup::systemd::Instance;
@@ -45,7 +44,8 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
         }
         (_, Some(init)) => init,
     };
-    let bundle = kept_bundle(&entry, &record)?;
+    let raw = entry.config()?;
+    let bundle = Bundle { dir: record.bundle.clone(), spec: Spec::parse_for_exec(&raw)?, raw };
     let process = process(args, &bundle)?;
     let console = console::plan_console(process.terminal, args.detach, args.console_socket.as_deref())?;
     check_preserved(args.preserve_fds)?;

@@ -6,6 +6,7 @@
 //! What `serde` makes of odd input: a member of an object given twice is an error, `duplicate field`; a key given twice in
 //! an object with free keys (`annotations`, `sysctl`, `unified` ...) counts as its last; numbers must be whole and fit.
 
+use super::further::Further;
 use super::shape::{Object, object, optional_object};
 use super::{Process, Resources, Seccomp, Spec, place};
 use crate::error::{Context, Error, Result};
@@ -66,6 +67,15 @@ impl Spec {
     /// Malformed JSON, and values of a wrong type or out of the range of their type: with the field, line and column.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         parse(bytes, "parse config.json")
+    }
+
+    /// Of a `config.json` that has been parsed and checked before, what [`compile_exec`](crate::plan::compile_exec) and its
+    /// callers look at; the rest is as if it were absent.
+    ///
+    /// # Errors
+    /// As [`Spec::parse`].
+    pub fn parse_for_exec(bytes: &[u8]) -> Result<Self> {
+        parse(bytes, "parse config.json").map(|further: Further| further.into())
     }
 }
 

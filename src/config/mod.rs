@@ -5,6 +5,7 @@
 //! absent from zero (`pids.limit`). Unknown keys are ignored, `null` counts as absent, as in Go.
 
 pub mod check;
+mod further;
 mod linux;
 mod load;
 pub mod options;
