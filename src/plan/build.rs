@@ -89,7 +89,9 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         }
         push(&mut steps, "", Action::Keyring(c_string(&format!("_ses.{}", request.id), "")?));
     }
+    let for_sysctls = proc.take_if(|step| step.field == SYSCTL);
     steps.extend(proc);
+    let place_of_proc = steps.len();
     // Since Linux 6.2 who is bound to some CPUs stays so in a cgroup with others: a container is not to be where its caller
     // happened to be.
     push(&mut steps, "", Action::Affinity(ALL_CPUS.to_vec()));
@@ -107,6 +109,13 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
     rootfs::dev(&context, &mut opens, &mut steps)?;
     let output = hooks_output(spec, &mut opens)?;
     hooks_before_pivot(spec, request, output, &mut steps)?;
+    if let Some(step) = for_sysctls {
+        // Hooks may cover the container's with what they like.
+        let hooked = steps.iter().any(|s| matches!(s.action, Action::Pause(Pause::Mounted) | Action::Hooks(_)));
+        if hooked || !mounts::keep_procfs(&mut steps) {
+            steps.insert(place_of_proc, step);
+        }
+    }
     rootfs::enter(&context, request.no_pivot, &mut steps)?;
 
     if program.terminal {
@@ -170,13 +179,15 @@ pub(super) fn part_from_outside(steps: Vec<Step>, namespaces: &Namespaces, host:
     steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)))
 }
 
+const SYSCTL: &str = "/linux/sysctl";
+
 /// The procfs that is written through, before anything of the container is mounted.
 fn open_proc(spec: &Spec, program: &Process, host: &Host, namespaces: &Namespaces) -> Option<Step> {
     let adjusts = oom_score(program, host).is_some() && !is_set_from_outside(namespaces, host);
     let field = match labels::field(program, host) {
         Some(field) => field,
         None if adjusts => "/process/oomScoreAdj",
-        None if !spec.linux.sysctl.is_empty() => "/linux/sysctl",
+        None if !spec.linux.sysctl.is_empty() => SYSCTL,
         None => return None,
     };
     Some(Step { field: field.into(), action: Action::OpenProc })

@@ -217,7 +217,7 @@ pub enum Action {
     OpenProc,
     /// Set the score that the out-of-memory killer adds (proc_pid_oom_score_adj(5)).
     OomScoreAdj(CString),
-    /// Write a file of that procfs.
+    /// Write a file of that procfs, or of the container's ([`Kept::Procfs`]).
     WriteProc { path: CString, value: CString },
     /// Label the keys that are made from here on (SELinux).
     KeyLabel(CString),
@@ -330,10 +330,19 @@ pub struct Mount {
     pub may_cover_proc: bool,
     /// Do not follow a link in the target's last component.
     pub nofollow: bool,
-    /// This is the container's devpts: the console comes from it.
-    pub is_devpts: bool,
+    /// What this new file system is wanted for after it is mounted.
+    pub kept: Option<Kept>,
     /// The SELinux label that its root is given, where none can be a parameter of the file system (mqueue).
     pub label: Option<CString>,
+}
+
+/// Why the descriptor of a mount is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// This is the container's devpts: the console comes from it.
+    Devpts,
+    /// Sysctls are written through this procfs.
+    Procfs,
 }
 
 /// What is mounted.

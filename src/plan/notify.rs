@@ -33,7 +33,7 @@ pub fn mount(directory: &Path, opens: &mut Vec<Open>, steps: &mut Vec<Step>) -> 
         strict: false,
         may_cover_proc: false,
         nofollow: false,
-        is_devpts: false,
+        kept: None,
         label: None,
     };
     steps.push(Step { field: String::new(), action: Action::Mount(mount) });

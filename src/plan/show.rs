@@ -1,6 +1,6 @@
 //! A plan in words: a line a step, for `onggi plan`, for golden tests, and for the step's part of an error.
 
-use super::{Action, Filesystem, Idmap, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
+use super::{Action, Filesystem, Idmap, Kept, Mount, Open, Pause, Plan, Remount, Source, Tree, What, namespaces};
 use crate::cgroup::Setup;
 use crate::config::LinuxIdMapping;
 use crate::rdt;
@@ -243,7 +243,8 @@ fn mount_words(m: &Mount) -> String {
         Source::Tree(_) | Source::Inside(_) => format!("attach on {target}{}", if m.nofollow { " nofollow" } else { "" }),
         Source::Filesystem(fs) => {
             let label = m.label.iter().map(|label| format!(" labelled {}", label.to_string_lossy())).collect::<String>();
-            format!("mount {}{}{label}", fs.kind.to_string_lossy(), filesystem_words(fs, &target))
+            let kept = if m.kept == Some(Kept::Procfs) { ", kept for sysctls" } else { "" };
+            format!("mount {}{}{label}{kept}", fs.kind.to_string_lossy(), filesystem_words(fs, &target))
         }
         Source::Remount(Remount { attrs, recursive_attrs, propagation, parameters }) => {
             let mut out = format!("remount {target}");

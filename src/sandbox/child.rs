@@ -36,7 +36,7 @@ pub struct Child {
     pub(super) given: Inheritance,
     /// Inside the container: the root of the assembled tree.
     pub(super) root: Option<OwnedFd>,
-    /// A private procfs.
+    /// A procfs to write through: a private one, or the one of the container while nobody else is there.
     pub(super) proc: Option<OwnedFd>,
     /// The kernel's account of this process.
     pub(super) account: Option<OwnedFd>,

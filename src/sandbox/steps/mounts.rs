@@ -2,7 +2,7 @@
 //! its final flags before it can be seen.
 
 use super::copyup;
-use crate::plan::{Filesystem, Mount, Open, Plan, Remount, Source, What};
+use crate::plan::{Filesystem, Kept, Mount, Open, Plan, Remount, Source, What};
 use crate::sandbox::child::{Call, Child, Fail, leave};
 use crate::sandbox::open::{Opened, clone_inside, look};
 use crate::sandbox::report::Detail;
@@ -52,10 +52,10 @@ pub(super) fn mount(child: &mut Child, plan: &Plan, m: &Mount) -> Result<(), Fai
             }
             attach(mounted.as_fd(), target.as_fd())?;
             leave(target);
-            if m.is_devpts {
-                child.devpts = Some(mounted);
-            } else {
-                leave(mounted);
+            match m.kept {
+                Some(Kept::Devpts) => child.devpts = Some(mounted),
+                Some(Kept::Procfs) => child.proc = Some(mounted),
+                None => leave(mounted),
             }
             Ok(())
         }
