@@ -206,8 +206,8 @@ pub fn shed() {
             give_back(last);
         }
     }
-    // Frames of this call and of those that it makes lie within the pages that are left out.
-    let below = (here.as_ptr() as usize & !(PAGE - 1)) - 4 * PAGE;
+    // Frames of this call and of those that it makes lie within the pages that are left out: some hundred bytes of them.
+    let below = (here.as_ptr() as usize & !(PAGE - 1)) - 2 * PAGE;
     const DEEP: usize = 128 * PAGE;
     // SAFETY: what is below the stack pointer belongs to no frame, and is written before it is read again. Where the stack
     // does not reach so deep the call says ENOMEM, when it has done the rest.
