@@ -19,7 +19,7 @@ const SMALLEST: u32 = 5;
 const LARGEST: u32 = 17;
 const SIZES: usize = (LARGEST - SMALLEST + 1) as usize;
 /// The first piece. Of the configurations that engines write, none needs more.
-const FIRST: usize = 256 << 10;
+const FIRST: usize = 512 << 10;
 const PIECE: usize = 1 << 20;
 
 #[repr(C)]
