@@ -7,17 +7,32 @@
 
 use crate::bundles::Bundle;
 use crate::runtime::Runtime;
+use nix::libc;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The sections of each command, by the patterns that name them.
+/// Which part of a command runs a section.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    /// All of a command that makes no process in a container; what others do on the host's binary.
+    First,
+    /// What is done when the program has left the host's binary: all of it is mapped anew then (`src/seal.rs`).
+    Out,
+    /// The process in the container, which maps nothing of what its parent has.
+    Child,
+}
+
+type Verb = &'static str;
+
+/// Who runs a section, by the pattern that names it.
 #[derive(Default)]
-pub struct Order(BTreeMap<String, BTreeSet<&'static str>>);
+pub struct Order(BTreeMap<String, BTreeSet<(Verb, Part)>>);
 
 impl Order {
     /// Steps through the commands of a program, whose map is beside it.
@@ -25,47 +40,62 @@ impl Order {
         let map = Map::of(Path::new(&format!("{}.map", runtime.program())));
         for bundle in bundles {
             let id = "order";
-            self.see("create", &map, steps(&runtime.create(bundle, id, "sleep"), false));
-            for verb in ["list", "state", "start", "kill"] {
-                self.see(verb, &map, steps(&runtime.on(bundle, verb, id), false));
+            self.see("create", &map, steps(&runtime.create(bundle, id, "sleep")));
+            for verb in SHORT.into_iter().filter(|verb| *verb != "delete") {
+                self.see(verb, &map, steps(&runtime.on(bundle, verb, id)));
             }
-            self.see("exec", &map, steps(&runtime.exec(bundle, id), true));
+            self.see("exec", &map, steps(&runtime.exec(bundle, id)));
             let pid = runtime.pid(id);
             nix::sys::signal::kill(Pid::from_raw(pid.cast_signed()), nix::sys::signal::SIGKILL).expect("kill a container");
             crate::measure::reap(pid);
-            self.see("delete", &map, steps(&runtime.on(bundle, "delete", id), false));
-            self.see("run", &map, steps(&runtime.run(bundle, "run", "true"), true));
+            self.see("delete", &map, steps(&runtime.on(bundle, "delete", id)));
+            self.see("run", &map, steps(&runtime.run(bundle, "run", "true")));
         }
     }
 
-    fn see(&mut self, verb: &'static str, map: &Map, steps: BTreeSet<u64>) {
-        for pattern in steps.into_iter().filter_map(|address| map.section(address)) {
-            self.0.entry(pattern.to_owned()).or_default().insert(verb);
+    fn see(&mut self, verb: Verb, map: &Map, steps: BTreeSet<(Part, u64)>) {
+        for (part, address) in steps {
+            if let Some(pattern) = map.section(address) {
+                self.0.entry(pattern.to_owned()).or_default().insert((verb, part));
+            }
         }
     }
 
-    /// The linker script: first what every command runs, then what the short ones do, then `exec`, then the rest.
+    /// The linker script: what the process in the container runs, then what `exec` does on the host's binary, then what the
+    /// short commands run, the most common first, then the rest of `exec`, then what others do on the host's binary: of the
+    /// orders that were tried the one in which commands touch the fewest pieces.
     pub fn script(&self) -> String {
-        const MAKERS: [&str; 3] = ["create", "run", "exec"];
-        let rank = |verbs: &BTreeSet<&str>| match verbs.iter().filter(|verb| !MAKERS.contains(verb)).count() {
-            0 if verbs.contains("exec") => 6,
-            0 => 7,
-            short => 5 - short,
+        let rank = |runs: &BTreeSet<(Verb, Part)>| {
+            let has = |run: (Verb, Part)| runs.contains(&run);
+            let short = SHORT.into_iter().filter(|verb| has((verb, Part::First))).count();
+            let child = runs.iter().any(|(_, part)| *part == Part::Child);
+            let makes = ["create", "run"].into_iter().any(|verb| has((verb, Part::First)));
+            Reverse((child, has(("exec", Part::First)), short, has(("exec", Part::Out)), makes))
         };
-        let mut patterns: Vec<_> = self.0.iter().map(|(pattern, verbs)| (rank(verbs), pattern)).collect();
+        let mut patterns: Vec<_> = self.0.iter().map(|(pattern, runs)| (rank(runs), pattern)).collect();
         patterns.sort();
         let lines: String = patterns.into_iter().map(|(_, pattern)| format!("        {pattern}\n")).collect();
-        format!("{HEAD}SECTIONS\n{{\n    .text.used : {{\n{lines}    }}\n}}\nINSERT BEFORE .text;\n")
+        format!("{HEAD}{lines}{TAIL}")
     }
 }
 
+const SHORT: [Verb; 5] = ["list", "state", "start", "kill", "delete"];
+
+/// At the address where a piece begins. Every command runs the first of these two.
 const HEAD: &str = "\
 /* Made by `make order`, which tells why. What is named here and is not there any more does no harm, and what is there and is
    not named lies with the rest. */
+SECTIONS
+{
+    .text.used ALIGN(0x10000) : {
+        KEEP (*(SORT_NONE(.init)))
+        KEEP (*(SORT_NONE(.fini)))
 ";
 
-/// The addresses of a command's instructions; of the processes that it makes, too, until they execute another program.
-fn steps(words: &[String], children: bool) -> BTreeSet<u64> {
+const TAIL: &str = "    }\n}\nINSERT BEFORE .text;\n";
+
+/// The addresses of a command's instructions; of the process that it makes, too, until that executes another program.
+fn steps(words: &[String]) -> BTreeSet<(Part, u64)> {
     let (program, arguments) = words.split_first().expect("a command");
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
@@ -74,9 +104,10 @@ fn steps(words: &[String], children: bool) -> BTreeSet<u64> {
     let id = command.spawn().map(|child| child.id()).expect("start a command");
     let main = Pid::from_raw(id.cast_signed());
     let mut seen = BTreeSet::new();
+    let mut part = Part::First;
+    let mut threads = vec![main];
     loop {
-        let status =
-            waitpid(children.then_some(Pid::from_raw(-1)).or(Some(main)), Some(WaitPidFlag::__WALL)).expect("wait for a step");
+        let status = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::__WALL)).expect("wait for a step");
         let pid = status.pid().expect("a process");
         let signal = match status {
             WaitStatus::Exited(ended, code) if ended == main => {
@@ -88,12 +119,21 @@ fn steps(words: &[String], children: bool) -> BTreeSet<u64> {
                 ptrace::detach(child, None).expect("leave a program alone");
                 continue;
             }
+            WaitStatus::PtraceEvent(maker, _, nix::libc::PTRACE_EVENT_CLONE) => {
+                let thread = ptrace::getevent(maker).expect("learn of a thread");
+                threads.push(Pid::from_raw(thread.try_into().expect("a thread's id")));
+                None
+            }
             WaitStatus::Stopped(_, nix::sys::signal::SIGTRAP | nix::sys::signal::SIGSTOP) => {
-                if seen.is_empty() && children {
+                if seen.is_empty() {
                     let all = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK;
                     ptrace::setoptions(pid, all | Options::PTRACE_O_TRACEEXEC).expect("trace its children");
                 }
-                seen.insert(ptrace::getregs(pid).expect("read the registers").rip);
+                let registers = ptrace::getregs(pid).expect("read the registers");
+                if (registers.rax.cast_signed(), registers.rdi) == (libc::SYS_prctl, libc::PR_SET_MM as u64) {
+                    part = Part::Out;
+                }
+                seen.insert((if threads.contains(&pid) { part } else { Part::Child }, registers.rip));
                 None
             }
             WaitStatus::Stopped(_, signal) => Some(signal),
