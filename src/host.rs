@@ -3,7 +3,7 @@
 use crate::cgroup::{Delegation, Hierarchy};
 use crate::config::{Process, Spec};
 use crate::error::{Context, Error, Result};
-use crate::sys::fs;
+use crate::sys::{auxv, fs};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub struct Host {
     pub bare_mounts: Vec<String>,
     /// AppArmor is on. Looked at only where a profile is asked for.
     pub apparmor: bool,
+    /// Whoever changes its user is dumpable from then on (`fs.suid_dumpable` is 1, proc_sys_fs(5)). Looked at only for `exec`.
+    pub dumps_setuid: bool,
     /// SELinux is on and has a policy. Looked at only where a label is asked for.
     pub selinux: bool,
     /// Where resctrl is mounted. Looked for only where `linux.intelRdt` asks for it.
@@ -69,7 +71,12 @@ impl Host {
     /// # Errors
     /// As [`Host::probe`].
     pub fn probe_for_exec(spec: &Spec, process: &Process) -> Result<Self> {
-        Self::probe_for(Some(process), !spec.linux.mount_label.is_empty())
+        let mut host = Self::probe_for(Some(process), !spec.linux.mount_label.is_empty())?;
+        if (process.user.uid, process.user.gid, auxv::egid()) != (0, 0, 0) {
+            let path = c"/proc/sys/fs/suid_dumpable";
+            host.dumps_setuid = fs::read_small(fs::cwd(), path).step("read", || "read fs.suid_dumpable".into())?.trim() == "1";
+        }
+        Ok(host)
     }
 
     fn probe_for(process: Option<&Process>, labels_mounts: bool) -> Result<Self> {
@@ -105,6 +112,7 @@ impl Host {
             delegation: Delegation::default(),
             apparmor: process.is_some_and(|p| !p.apparmor_profile.is_empty()) && has_apparmor(),
             selinux: (process.is_some_and(|p| !p.selinux_label.is_empty()) || labels_mounts) && has_selinux(),
+            dumps_setuid: false,
             resctrl: None,
             hierarchy: None,
         })

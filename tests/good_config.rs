@@ -38,7 +38,7 @@ fn what_engines_write_is_taken() {
 #[test]
 fn a_further_process_is_planned_from_a_part_as_from_the_whole() {
     let host = Host { privileged: true, permitted: u64::MAX, apparmor: true, selinux: true, ..Host::default() };
-    let request = ExecRequest { id: "c", differ: u64::MAX, keyring: true, preserve: 0, placed: false };
+    let request = ExecRequest { id: "c", differ: u64::MAX, keyring: true, preserve: 0, placed: false, busy: false };
     for (name, bytes) in ["bundles", "spec", "schema/good"].into_iter().flat_map(files) {
         let (whole, part) = (Spec::parse(&bytes).unwrap(), Spec::parse_for_exec(&bytes).unwrap());
         for own in [None, whole.process.clone()] {

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::{Signal, raise};
 use nix::sys::termios::{LocalFlags, OutputFlags, tcgetattr};
-use onggi::sandbox::supervise::{Terminal, become_reaper, block_signals, supervise};
+use onggi::sandbox::supervise::{Duties, Terminal, become_reaper, block_signals, supervise};
 use onggi::sys::{pidfd, tty};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -39,7 +39,7 @@ fn on_terminal(script: &str, input: BorrowedFd, output: BorrowedFd) -> u8 {
     let (pid, init) = start(script, Some(slave));
     let signals = block_signals().unwrap();
     let windows = [input, output];
-    supervise(pid, init, &signals, Some(Terminal { master, input, output, windows: &windows }), false).unwrap()
+    supervise(pid, init, &signals, Some(Terminal { master, input, output, windows: &windows }), Duties::default()).unwrap()
 }
 
 fn nothing() -> File {
@@ -50,7 +50,27 @@ fn nothing() -> File {
 fn the_status_is_the_code_or_128_and_the_signal() {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)] {
         let (pid, init) = start(script, None);
-        assert_eq!(supervise(pid, init, &block_signals().unwrap(), None, false), Ok(status), "{script}");
+        assert_eq!(supervise(pid, init, &block_signals().unwrap(), None, Duties::default()), Ok(status), "{script}");
+    }
+}
+
+#[test]
+fn another_end_than_success_is_looked_at_before_it_is_reaped() {
+    for (script, seen) in [("exit 0", false), ("exit 7", true), ("kill -KILL $$", true)] {
+        let (pid, init) = start(script, None);
+        let looked = std::cell::Cell::new(false);
+        let look = || {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            assert!(state.contains(") Z "), "{state}");
+            looked.set(true);
+            Err(onggi::error::Error::exact("not the program's"))
+        };
+        let ended = supervise(pid, init, &block_signals().unwrap(), None, Duties { look: Some(&look), ..Duties::default() });
+        assert_eq!(
+            (looked.get(), ended.map_err(|e| e.to_string())),
+            (seen, if seen { Err("not the program's".into()) } else { Ok(0) })
+        );
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "not reaped");
     }
 }
 
@@ -67,7 +87,7 @@ fn every_signal_is_handed_on() {
         }
         // To this thread, for the others of the test harness have it unblocked. It waits in the descriptor.
         raise(signal).unwrap();
-        assert_eq!(supervise(pid, init, &signals, None, false), Ok(9), "{name}");
+        assert_eq!(supervise(pid, init, &signals, None, Duties::default()), Ok(9), "{name}");
     }
 }
 
@@ -224,7 +244,7 @@ fn orphans_are_reaped_and_an_ignored_sigchld_loses_nothing() {
             cat /proc/[0-9]*/stat 2>/dev/null | grep -q \" Z $PPID \" && exit 9; exit 3";
         let (pid, init) = start(script, None);
         let signals = block_signals().unwrap();
-        assert_eq!(supervise(pid, init, &signals, None, true), Ok(3));
+        assert_eq!(supervise(pid, init, &signals, None, Duties { reaper: true, ..Duties::default() }), Ok(3));
         assert_eq!(pidfd::reap_any(), Ok(None));
         let left = procfs::process::all_processes()
             .unwrap()

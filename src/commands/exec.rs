@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::exec::{add_capabilities, complete};
 use crate::plan::{self, ExecRequest, Pause};
-use crate::sandbox::supervise::{self, Terminal};
+use crate::sandbox::supervise::{self, Duties, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
 use crate::sys::{clone, fs};
@@ -60,6 +60,7 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
         keyring: record.keyring,
         preserve: args.preserve_fds,
         placed: by_systemd.is_some(),
+        busy: by_systemd.is_some() || !record.rdt.is_empty() || status == Status::Paused,
     };
     let start = |e: Error| e.context("unable to start container process");
     let host = Host::probe_for_exec(&bundle.spec, &process)?;
@@ -84,11 +85,10 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     // whoever waits here must be able to give up.
     let block = || supervise::block_signals().map(Some);
     let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
-    let mut launched = sandbox::launch(plan, equipment, sealed).map_err(start)?;
+    equipment.filter = plan::seccomp::filter(&bundle.spec, &bundle.raw, || entry.filter()).map_err(start)?;
+    let launched = sandbox::launch(plan, equipment, sealed).map_err(start)?;
     crate::log::debug(|| format!("cloned process {}", launched.pid));
-    let filter = || plan::seccomp::filter(&bundle.spec, &bundle.raw, || entry.filter());
-    let settled = filter().and_then(|filter| filter.map_or(Ok(()), |filter| launched.send_filter(filter)));
-    let master = match settled.and_then(|()| settle(&launched, &bundle, args, &record, status, master)) {
+    let master = match settle(&launched, &bundle, args, &record, status, master) {
         Ok(master) => master,
         Err(e) => {
             launched.kill();
@@ -106,7 +106,9 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
     let [input, output, _] = windows;
     let terminal = master.map(|master| Terminal { master, input, output, windows: &windows });
     let pidfd = launched.pidfd.try_clone().step("fcntl", || "keep the process".into())?;
-    supervise::supervise(launched.pid, pidfd, &signals, terminal, false)
+    // Somebody may have killed it before the program ran: seen when it has ended, so that nobody waits for the look.
+    let unexecuted = || launched.has_executed().map_err(start);
+    supervise::supervise(launched.pid, pidfd, &signals, terminal, Duties { look: Some(&unexecuted), ..Duties::default() })
 }
 
 /// From the clone to the program's execution and what callers are told of it: the pid file last, since engines take it
@@ -131,10 +133,13 @@ fn settle(
             console::set_up(master.as_fd())?;
         }
         launched.go_on()?;
-    } else {
+    } else if launched.pauses_at(Pause::Cleared) {
         launched.clear()?;
     }
     launched.executed()?;
+    if args.detach || args.pidfd_socket.is_some() || args.pid_file.is_some() {
+        launched.has_executed()?;
+    }
     if let Some(path) = &args.pidfd_socket {
         console::send_pidfd(path, pidfd, b"pidfd")?;
     }

@@ -16,7 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::{self, Action, Plan, Request, outside};
 use crate::sandbox::staging::{self, Staged};
-use crate::sandbox::supervise::{self, Signals, Terminal};
+use crate::sandbox::supervise::{self, Duties, Signals, Terminal};
 use crate::store::{Entry, Record, Store};
 use crate::sys::{fs, pidfd, process, socket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -48,7 +48,7 @@ pub fn restore(global: &Global, args: &RestoreArgs) -> Result<u8> {
     let windows = fs::streams();
     let [input, output, _] = windows;
     let terminal = half.master.take().map(|master| Terminal { master, input, output, windows: &windows });
-    let ended = supervise::supervise(half.pid, init, &signals, terminal, reaper);
+    let ended = supervise::supervise(half.pid, init, &signals, terminal, Duties { reaper, ..Duties::default() });
     if args.keep {
         return ended;
     }

@@ -6,7 +6,7 @@ use crate::cli::{Global, RunArgs};
 use crate::error::Result;
 use crate::log;
 use crate::notify::Proxy;
-use crate::sandbox::supervise::{self, Aside, Terminal};
+use crate::sandbox::supervise::{self, Aside, Duties, Terminal};
 use crate::sandbox::words;
 use crate::store::Store;
 use crate::sys::fs;
@@ -47,7 +47,10 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     };
     let aside = notify.as_ref().and_then(Proxy::said).map(|fd| Aside { fd, act: &mut ready });
     let init = made.launched.pid;
-    let ended = unlocked.and_then(|()| supervise::supervise_beside(init, made.launched.pidfd, &signals, terminal, reaper, aside));
+    let ended = unlocked.and_then(|()| {
+        let duties = Duties { reaper, aside, look: None };
+        supervise::supervise(init, made.launched.pidfd, &signals, terminal, duties)
+    });
     if args.keep {
         return ended;
     }

@@ -30,7 +30,7 @@ pub fn wanted(steps: &[Step]) -> Vec<Want> {
             Action::NoNewPrivileges => want("NoNewPrivs:", 1, "/process/noNewPrivileges"),
             // SECCOMP_MODE_FILTER
             Action::Seccomp { .. } => want("Seccomp:", 2, "/linux/seccomp"),
-            Action::Pause(Pause::Created | Pause::Cleared) => break,
+            Action::Pause(Pause::Created | Pause::Cleared) | Action::RuntimeLives => break,
             _ => {}
         }
     }

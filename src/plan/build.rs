@@ -158,6 +158,7 @@ pub fn compile(spec: &Spec, request: &Request<'_>, host: &Host) -> Result<Plan> 
         rdt,
         net_devices: spec.linux.net_devices.clone(),
         raise_open_files: few_files.is_some(),
+        lent: false,
         affinity: None,
         namespaces,
         opens,

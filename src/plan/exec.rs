@@ -13,7 +13,7 @@ use super::{Action, Open, Pause, Plan, Slot, Step, What, account, c_string};
 use crate::config::{Capabilities, Process, Spec, check, values};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::sys::clone::flags;
+use crate::sys::clone::{self, flags};
 use crate::sys::spawn::StringList;
 
 /// What `exec` asks for, beside the process.
@@ -29,6 +29,8 @@ pub struct ExecRequest<'a> {
     pub preserve: u32,
     /// The process may have to be moved into the container's cgroup by systemd.
     pub placed: bool,
+    /// The runtime has something to do between the clone and the program, or must be able to give up meanwhile.
+    pub busy: bool,
 }
 
 /// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
@@ -128,6 +130,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
     let given = Given { host, namespaces: &namespaces, preserve, kept: &[], environment: &[], few_files };
     let (envp, late) = become_program(spec, given, program, &mut steps, &mut warnings)?;
     // What the parent has to do while the child waits, or to read back itself: /proc/self/status would be the middle process's.
+    let mut lent = false;
     let waits = |step: &Step| {
         matches!(step.action, Action::Console { .. } | Action::ExecLabel(_) | Action::Seccomp { listens: true, .. })
     };
@@ -139,7 +142,8 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
             steps.insert(0, Step { field: String::new(), action: Action::OpenAccount });
             push(&mut steps, "", Action::ReadBack(wants));
         }
-        push(&mut steps, "", Action::Pause(Pause::Cleared));
+        lent = may_lend(program, request, host) && steps.iter().all(|step| !matches!(step.action, Action::Pause(Pause::Placed)));
+        push(&mut steps, "", if lent { Action::RuntimeLives } else { Action::Pause(Pause::Cleared) });
     }
     if let Some(action) = late {
         push(&mut steps, "/linux/seccomp", action);
@@ -162,6 +166,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
         envp: StringList::new(envp),
         net_devices: std::collections::BTreeMap::new(),
         raise_open_files: few_files.is_some(),
+        lent,
         affinity,
     })
 }
@@ -176,6 +181,19 @@ fn may_trace(spec: &Spec, request: &ExecRequest<'_>) -> bool {
     let shared = spec.linux.namespaces.iter().any(|n| n.kind == "pid" && !n.path.is_empty());
     let own = request.differ & flags::NEWPID != 0 && request.differ & flags::NEWUSER == 0;
     own && (shared || spec.process.as_ref().is_none_or(|process| holds(&process.capabilities)))
+}
+
+/// Whether the child may work in the runtime's own memory: nobody in the container may trace it, from its beginning to the
+/// program's execution, and no namespace wants a memory of its own (setns(2), CLONE_NEWTIME: EUSERS).
+fn may_lend(program: &Process, request: &ExecRequest<'_>, host: &Host) -> bool {
+    let changes_user = (program.user.uid, program.user.gid) != (0, 0);
+    let stays_undumpable = !(changes_user && host.dumps_setuid);
+    clone::LENDS
+        && !request.busy
+        && host.privileged
+        && !host.nested
+        && request.differ & (flags::NEWTIME | flags::NEWUSER) == 0
+        && stays_undumpable
 }
 
 /// What forks into a PID namespace shows itself there. It has left the host's mounts by then; here it gives up what it holds of
@@ -258,7 +276,7 @@ mod tests {
     }
 
     fn words(spec: &Spec, program: &Process, differ: u64, host: &Host) -> Vec<String> {
-        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false };
+        let request = ExecRequest { id: "c", differ, keyring: true, preserve: 0, placed: false, busy: false };
         let plan = compile_exec(spec, program, &request, host).unwrap();
         plan.lines().into_iter().map(|l| format!("{} {}", l.who, l.step)).collect()
     }
@@ -355,7 +373,7 @@ mod tests {
         let alone = words(&harmless(), &process, kinds, &root());
         assert!(at(&alone, "open the kernel's account") < at(&alone, "enter the container's namespaces"), "{alone:#?}");
         assert!(at(&alone, "capabilities") < at(&alone, "read back what was set"), "{alone:#?}");
-        assert!(at(&alone, "read back what was set") < at(&alone, "wait for leave"), "{alone:#?}");
+        assert!(at(&alone, "read back what was set") < at(&alone, "go on unless the runtime is gone"), "{alone:#?}");
         let rules = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["getcwd"],"action":"SCMP_ACT_NOTIFY"}]}"#;
         let listens = format!(r#"{{"process":{{"capabilities":{{}}}},"linux":{{"seccomp":{rules}}}}}"#);
         let labels = Host { selinux: true, ..root() };
@@ -374,10 +392,44 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_lent_to_whom_nobody_may_trace_and_nobody_waits_for() {
+        let kinds = flags::NEWPID | flags::NEWNS;
+        let calm = || ExecRequest { id: "c", differ: kinds, keyring: true, preserve: 0, placed: false, busy: false };
+        let lent = |spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host| {
+            let plan = compile_exec(spec, program, request, host).unwrap();
+            let says = |words: &str| plan.lines().iter().any(|line| line.step.contains(words));
+            assert_eq!(plan.lent, says("in the same memory"));
+            assert_eq!(plan.lent, says("go on unless the runtime is gone"));
+            assert!(!(plan.lent && says("wait for leave")));
+            plan.lent
+        };
+        assert!(lent(&harmless(), &program(), &calm(), &root()));
+        let mut user = program();
+        user.user.uid = 1000;
+        assert!(lent(&harmless(), &user, &calm(), &root()));
+        let dumps = Host { dumps_setuid: true, ..root() };
+        assert!(!lent(&harmless(), &user, &calm(), &dumps));
+        assert!(lent(&harmless(), &program(), &calm(), &dumps));
+        for request in [
+            ExecRequest { busy: true, ..calm() },
+            ExecRequest { placed: true, busy: true, ..calm() },
+            ExecRequest { differ: kinds | flags::NEWTIME, ..calm() },
+            ExecRequest { differ: kinds | flags::NEWUSER, ..calm() },
+        ] {
+            assert!(!lent(&harmless(), &program(), &request, &root()), "{request:?}");
+        }
+        // Who may trace, or who has to fork, or has something to be waited for.
+        assert!(!lent(&Spec::default(), &program(), &calm(), &root()));
+        assert!(!lent(&harmless(), &program(), &calm(), &Host { nested: true, ..root() }));
+        assert!(!lent(&harmless(), &program(), &calm(), &Host { uid: 1000, ..Host::default() }));
+        assert!(!lent(&harmless(), &Process { terminal: true, ..program() }, &calm(), &root()));
+    }
+
+    #[test]
     fn affinity_before_and_after() {
         let asked = ExecCpuAffinity { initial: "0".into(), last: "1-2".into() };
         let process = Process { exec_cpu_affinity: Some(asked), ..program() };
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, busy: false };
         let plan = compile_exec(&Spec::default(), &process, &request, &root()).unwrap();
         assert_eq!(plan.affinity, Some(vec![1]));
         assert!(plan.steps.iter().any(|s| matches!(&s.action, Action::Affinity(cpus) if *cpus == [6])));
@@ -385,7 +437,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false };
+        let request = ExecRequest { id: "c", differ: 0, keyring: false, preserve: 0, placed: false, busy: false };
         for (process, field) in [
             (Process { apparmor_profile: "x".into(), ..program() }, "/process/apparmorProfile"),
             (Process { cwd: "tmp".into(), ..program() }, "/process/cwd"),

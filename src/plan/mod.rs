@@ -61,6 +61,9 @@ pub struct Plan {
     pub net_devices: BTreeMap<String, NetDevice>,
     /// The caller's soft limit of open files is too low for this: the runtime raises its own.
     pub raise_open_files: bool,
+    /// The child works in the runtime's own memory, which stands still until the program is executed
+    /// ([`crate::sys::clone::lend`]): there are no pauses.
+    pub lent: bool,
     /// The CPUs that the parent moves to before the clone, a bit a CPU (`process.execCPUAffinity.initial`).
     pub affinity: Option<Vec<u64>>,
 }
@@ -207,6 +210,8 @@ pub enum Action {
     Unshare(u64),
     /// Wait for the parent.
     Pause(Pause),
+    /// Go on, unless the runtime is gone: in the place of the pauses, where [`Plan::lent`].
+    RuntimeLives,
     /// Take these ids inside the new user namespace.
     Identity { uid: u32, gid: u32 },
     /// Start a session.

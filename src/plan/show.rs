@@ -58,10 +58,11 @@ impl Plan {
         }
         let into = if self.cgroup.as_ref().is_some_and(|setup| setup.unit.is_none()) { ", into the cgroup" } else { "" };
         let kinds = kinds(self.namespaces.clone);
+        let memory = if self.lent { ", in the same memory until the program is executed" } else { "" };
         add(
             "parent",
             "/linux/namespaces",
-            format!("clone: {}{into}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
+            format!("clone: {}{into}{memory}", if kinds.is_empty() { "no new namespace" } else { &kinds }),
         );
         if self.rdt.is_some() {
             add("parent", "/linux/intelRdt", "put the container's init into the resctrl group".into());
@@ -288,6 +289,7 @@ impl Action {
             Self::Pause(Pause::Filtered) => "wait for the seccomp filter".into(),
             Self::Pause(Pause::Created) => "say ready".into(),
             Self::Pause(Pause::Cleared) => "wait for leave".into(),
+            Self::RuntimeLives => "go on unless the runtime is gone".into(),
             Self::Identity { uid, gid } => format!("become {uid}:{gid} of the user namespace"),
             Self::NewSession => "start a session".into(),
             Self::Keyring(name) => format!("join session keyring {}", name.to_string_lossy()),

@@ -25,15 +25,15 @@ pub struct Inheritance {
     pub network: Option<crate::sys::netns::Made>,
     /// Room for `HOME=...`, made before the clone and never freed.
     pub home: &'static mut [u8],
-    /// Room for the seccomp filter, where one will come.
+    /// Room for the seccomp filter, where there is one, or one will come.
     pub filter: Option<crate::sys::seccomp::Room>,
     /// A word shared with the parent, which learns of the seccomp listener there while the child may be unable to speak.
     pub listener: Option<crate::sys::shared::Word>,
 }
 
 /// The child's state while it walks the plan.
-pub struct Child {
-    pub(super) given: Inheritance,
+pub struct Child<'a> {
+    pub(super) given: &'a mut Inheritance,
     /// Inside the container: the root of the assembled tree.
     pub(super) root: Option<OwnedFd>,
     /// A procfs to write through: a private one, or the one of the container while nobody else is there.
@@ -120,7 +120,7 @@ impl<T> Call<T> for nix::Result<T> {
 }
 
 /// Runs the plan from its first step to exec. The parent that reads the reports sees a step number with each.
-pub fn run(mut plan: Plan, given: Inheritance) -> ! {
+pub fn run(plan: &mut Plan, given: &mut Inheritance) -> ! {
     let mut child = Child {
         given,
         root: None,
@@ -138,7 +138,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
     let mut n = 0;
     loop {
         let number = u32::try_from(n).unwrap_or(u32::MAX);
-        match steps::run(&mut child, &mut plan, n, number) {
+        match steps::run(&mut child, plan, n, number) {
             Ok(()) => n += 1,
             Err(Fail(mut report)) => {
                 report.step = number;
@@ -150,7 +150,7 @@ pub fn run(mut plan: Plan, given: Inheritance) -> ! {
     }
 }
 
-impl Child {
+impl Child<'_> {
     /// Where a failure is told: to the creator, and after `start` has said go, to it.
     fn report_to(&self) -> BorrowedFd<'_> {
         match &self.given.start {
@@ -171,9 +171,20 @@ impl Child {
         }
     }
 
-    /// Waits for the filter, like [`Child::pause`].
+    /// Goes on, unless the parent is gone. It has nothing to say: it stands still ([`crate::sys::clone::lend`]).
+    pub(super) fn go_on_if_watched(&self) -> Result<(), Fail> {
+        match process::is_alone(self.given.channel.as_fd()).call("recvfrom")? {
+            false => Ok(()),
+            true => process::exit_now(1),
+        }
+    }
+
+    /// Waits for the filter, like [`Child::pause`], if it has not been given one.
     pub(super) fn wait_for_filter(&mut self) -> Result<(), Fail> {
         let Some(filter) = &mut self.given.filter else { return Err(Fail::refused("there is no room for a filter")) };
+        if filter.is_filled() {
+            return Ok(());
+        }
         match filter.receive(self.given.channel.as_fd()).call("recvmsg")? {
             true => Ok(()),
             false => process::exit_now(1),

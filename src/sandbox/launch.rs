@@ -1,28 +1,24 @@
-//! The parent: opens what the plan lists, clones into the cgroup and the namespaces, and walks the plan's pauses with the
-//! child. Every wait is for a message or the child's end, whichever comes first.
+//! The parent: opens what the plan lists, and clones into the cgroup and the namespaces.
 
 use super::around::Around;
 use super::child::{self, Fail, Inheritance};
+use super::launched::{Launched, load_flags};
 use super::open::{self, Opened};
-use super::report::{Kind, Report, SIZE};
-use super::{verify, words};
+use super::words;
 use crate::cgroup::Cgroup;
 use crate::config::LinuxIdMapping;
 use crate::error::{Context, Error, Result};
-use crate::plan::{Action, Idmap, Pause, Plan, Slot, Step, What};
+use crate::plan::{Action, Idmap, Plan, Slot, Step, What};
 use crate::seal::Sealed;
 use crate::seccomp::Filter;
-use crate::store::init;
 use crate::sys::clone::{self, Side, flags};
 use crate::sys::netns::Beside;
-use crate::sys::pidfd::{self, Exit};
-use crate::sys::seccomp::{self, Room};
+use crate::sys::seccomp::Room;
 use crate::sys::{fs, heap, process, shared::Word};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What a launch needs beside the plan.
 #[derive(Default)]
@@ -43,27 +39,17 @@ pub struct Equipment<'a> {
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
     pub console: Option<OwnedFd>,
+    /// The seccomp filter, where it is there before the clone.
+    pub filter: Option<Filter>,
     /// The network namespace that is being made, for a plan that would have the clone make it.
     pub network: Option<Beside>,
-}
-
-/// A container's init on its way.
-pub struct Launched {
-    /// Not given back: it is memory that is shared with the child ([`heap::share`]).
-    plan: ManuallyDrop<Plan>,
-    /// Its pid, as this process sees it.
-    pub pid: i32,
-    /// Its descriptor.
-    pub pidfd: OwnedFd,
-    channel: OwnedFd,
-    listener: Option<Word>,
 }
 
 /// Room for `HOME=` and a path, NUL included.
 const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 
 /// Opens what the plan lists, and clones: not without the proof that nothing of this process leads to the host's binary.
-pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
+pub fn launch(mut plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
     let slots = prepare(&plan, equipment.init)?;
     // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -79,7 +65,10 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
         console: equipment.console,
         network: None,
         home: vec![0u8; HOME_ROOM].leak(),
-        filter: filtered.map(|_| Room::new()),
+        filter: filtered.map(|_| match &equipment.filter {
+            Some(filter) => Room::of(filter.program.clone(), load_flags(filter)),
+            None => Room::new(),
+        }),
         listener: listener.as_ref().map(Word::share),
     };
 
@@ -98,18 +87,18 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
     }
     // Not while the network namespace is made: the kernel's own thread for this may be put behind that.
     drop(sealed);
-    heap::share();
-    let mut side = clone::clone3(namespaces, dir, false);
+    let mut child = Work { plan: &mut plan, given: &mut given, ours: &ours };
+    let mut side = child.clone(namespaces, dir);
     if let (Err(Errno::EBUSY | Errno::EOPNOTSUPP), Some(fallback)) = (&side, equipment.fallback)
         && let Ok(other) = fallback()
     {
         crate::log::debug(|| format!("the container's cgroup takes no processes: going to init's, {}", other.path().display()));
-        side = clone::clone3(namespaces, Some(other.as_fd()), false);
+        side = child.clone(namespaces, Some(other.as_fd()));
     }
     if let (Err(Errno::EOPNOTSUPP), Some(cgroup)) = (&side, equipment.cgroup)
         && cgroup.become_threaded()
     {
-        side = clone::clone3(namespaces, dir, false);
+        side = child.clone(namespaces, dir);
     }
     let mut place = equipment.place;
     let mut outside = false;
@@ -117,20 +106,12 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
         // A user may not move a process out of a cgroup that is not the user's: systemd may.
         outside = place.is_none() && equipment.may_stay_outside && dir.is_some();
         if outside || place.is_some() {
-            side = clone::clone3(namespaces, None, false);
+            side = child.clone(namespaces, None);
         }
     } else if dir.is_some() {
         place = None;
     }
-    let cloned = match side {
-        Err(e) => Err(refused(&plan, equipment.cgroup, e)),
-        Ok(Side::Child) => {
-            // Else the end of the parent would not be an end of file.
-            drop(ours);
-            child::run(plan, given)
-        }
-        Ok(Side::Parent(pid, pidfd)) => Ok((pid, pidfd)),
-    };
+    let cloned = side.map_err(|e| refused(&plan, equipment.cgroup, e));
     let back = around.leave();
     if outside && cloned.is_ok() {
         crate::log::warn(
@@ -148,6 +129,38 @@ pub fn launch(plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<La
         return Err(e);
     }
     Ok(launched)
+}
+
+/// All that the child has.
+struct Work<'a> {
+    plan: &'a mut Plan,
+    given: &'a mut Inheritance,
+    /// The parent's end of the channel.
+    ours: &'a OwnedFd,
+}
+
+impl Work<'_> {
+    /// Clones, into the cgroup if there is one; the parent gets the child's pid and descriptor.
+    fn clone(&mut self, namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> nix::Result<(i32, OwnedFd)> {
+        if self.plan.lent {
+            return clone::lend(cgroup, |work: &mut Work<'_>| work.run(), self);
+        }
+        heap::share();
+        match clone::clone3(namespaces, cgroup, false)? {
+            Side::Child => self.run(),
+            Side::Parent(pid, pidfd) => Ok((pid, pidfd)),
+        }
+    }
+
+    /// The child.
+    fn run(&mut self) -> ! {
+        // Else the end of the parent would not be an end of file. By number: lent memory has but one owner of it, the parent.
+        if let Ok(ours) = u32::try_from(self.ours.as_raw_fd()) {
+            // Refused, it costs that: no reason to do nothing.
+            let _kept = fs::close_between(ours, ours);
+        }
+        child::run(self.plan, self.given)
+    }
 }
 
 /// Words a clone that failed.
@@ -231,229 +244,4 @@ pub(super) fn prepare(plan: &Plan, mut init: Option<OwnedFd>) -> Result<Vec<Open
         slots.push(opened);
     }
     Ok(slots)
-}
-
-/// What a wait for the child brought.
-enum Heard {
-    Message(Report),
-    /// The channel is closed: exec has done that, or the end of the process.
-    Closed,
-}
-
-impl Launched {
-    /// The plan.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// With a middle process: learns the pid of the init that it makes, and lets the middle process go.
-    fn follow_fork(&mut self) -> Result<()> {
-        if !self.plan.namespaces.forks {
-            return Ok(());
-        }
-        match self.hear()? {
-            Heard::Message(Report { kind: Kind::Forked, value: pid, .. }) => {
-                // Ours by CLONE_PARENT, and not reaped by anybody else: the number cannot name another.
-                let init = pidfd::open(pid).step("pidfd_open", || "open the container's init".into())?;
-                let middle = std::mem::replace(&mut self.pidfd, init);
-                self.pid = pid;
-                pidfd::wait(middle.as_fd()).step("waitid", || "reap the middle process".into())?;
-                self.go_on()
-            }
-            Heard::Message(report) => Err(self.failed(&report)),
-            Heard::Closed => Err(self.died()),
-        }
-    }
-
-    /// Whether the plan has this pause.
-    pub fn pauses_at(&self, pause: Pause) -> bool {
-        self.plan.steps.iter().any(|s| matches!(s.action, Action::Pause(p) if p == pause))
-    }
-
-    /// Waits until the child has got to this pause; at [`Pause::Created`], reads back what it has set.
-    pub fn reach(&self, pause: Pause) -> Result<()> {
-        let place = self.plan.steps.iter().position(|s| matches!(s.action, Action::Pause(p) if p == pause));
-        // Opened while the child works, and read when it has done so.
-        let account = if pause == Pause::Created { Some(verify::Account::open(&self.plan, self.pid)?) } else { None };
-        match self.hear()? {
-            Heard::Message(Report { kind: Kind::Reached, step, .. }) if usize::try_from(step).ok() == place => {
-                if pause == Pause::Created {
-                    self.set_from_outside()?;
-                }
-                account.map_or(Ok(()), |account| account.verify())
-            }
-            Heard::Message(report) => Err(self.failed(&report)),
-            Heard::Closed => Err(self.died()),
-        }
-    }
-
-    /// Gives the child its filter, at [`Pause::Filtered`], which it may have yet to get to.
-    pub fn send_filter(&mut self, filter: Filter) -> Result<()> {
-        // Every kernel that this runs on knows SPEC_ALLOW (4.17).
-        match seccomp::send(self.channel.as_fd(), &filter.program, filter.load_flags(true)) {
-            // The child is gone: why is heard at the next pause.
-            Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
-            Err(e) => return Err(Error::sys("hand the filter to the container's init", "sendmsg", e.into())),
-        }
-        self.plan.set_filter(filter);
-        Ok(())
-    }
-
-    /// Lets the child go on from a pause.
-    pub fn go_on(&self) -> Result<()> {
-        process::send(self.channel.as_fd(), b"!").step("sendto", || "let the container's init go on".into())
-    }
-
-    /// Lets the child go on from [`Pause::Cleared`], which it may have yet to get to.
-    pub fn clear(&self) -> Result<()> {
-        match process::send(self.channel.as_fd(), b"!") {
-            // It is gone: why is heard next.
-            Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
-            other => other.step("sendto", || "let the container's process go on".into()),
-        }
-    }
-
-    /// Waits until the program is executed (where no `start` stands between).
-    pub fn executed(&self) -> Result<()> {
-        match self.hear()? {
-            Heard::Message(report) => Err(self.failed(&report)),
-            // Close-on-exec, or the end of the process: only a look at it tells. After "ready" little can end it before the program,
-            // and to the caller it is the program that was killed.
-            Heard::Closed if !self.pauses_at(Pause::Cleared) => Ok(()),
-            // Where a caller ignores SIGCHLD it may be gone, and nothing speaks against it.
-            Heard::Closed => match init::has_executed(self.pid, None)? {
-                Some(false) => Err(self.died()),
-                _ => Ok(()),
-            },
-        }
-    }
-
-    /// Waits for the seccomp listener, whose number the child leaves in shared memory: any call that it could make to say
-    /// so may be one that the filter holds up until an agent answers.
-    pub fn seccomp_listener(&self) -> Result<Option<OwnedFd>> {
-        let Some(word) = &self.listener else { return Ok(None) };
-        loop {
-            if let Some(number) = word.get() {
-                return pidfd::getfd(self.pidfd.as_fd(), number)
-                    .step("pidfd_getfd", || "take the seccomp listener".into())
-                    .map_err(|e| e.at("/linux/seccomp/listenerPath"))
-                    .map(Some);
-            }
-            // A message before that can only be of a failure. The word is looked at again once there is one: it is written
-            // before the next pause is reached.
-            if self.wait(PollTimeout::from(1u8))? && word.get().is_none() {
-                return match self.hear()? {
-                    Heard::Message(report) => Err(self.failed(&report)),
-                    Heard::Closed => Err(self.died()),
-                };
-            }
-        }
-    }
-
-    /// Sets on the waiting child what it may not set itself.
-    fn set_from_outside(&self) -> Result<()> {
-        for step in &self.plan.from_outside {
-            let (call, done) = match &step.action {
-                Action::Rlimit { resource, soft, hard } => ("prlimit64", process::set_rlimit(self.pid, *resource, *soft, *hard)),
-                Action::OomScoreAdj(score) => {
-                    let file = crate::store::init::proc_file(self.pid, "oom_score_adj")?;
-                    let open = fs::open(fs::cwd(), &file, libc::O_WRONLY, 0);
-                    ("write", open.and_then(|file| fs::write_all(file.as_fd(), score.to_bytes())))
-                }
-                _ => continue,
-            };
-            if let Err(e) = done {
-                let error = Error::sys(step.action.words(), call, e.into());
-                return Err(words::hint(error, &step.action, e as i32).at(step.field.clone()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets the child go on in its cgroup.
-    fn place(&self, place: Option<&dyn Fn(i32) -> Result<()>>) -> Result<()> {
-        if !self.pauses_at(Pause::Placed) {
-            return Ok(());
-        }
-        if let Some(place) = place {
-            place(self.pid)?;
-        }
-        self.go_on()
-    }
-
-    fn write_maps(&self) -> Result<()> {
-        let Some(maps) = &self.plan.namespaces.maps else { return Ok(()) };
-        let proc = std::fs::File::open("/proc").step("open", || "open /proc".into())?;
-        crate::idmap::write_maps(proc.as_fd(), self.pid, "/linux", &maps.uids, &maps.gids)?;
-        self.go_on()
-    }
-
-    /// Waits for a message or the child's end; false when the time is over first.
-    fn wait(&self, timeout: PollTimeout) -> Result<bool> {
-        loop {
-            let mut fds =
-                [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN), PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Err(Errno::EINTR) => {}
-                other => return Ok(other.step("poll", || "wait for the container's init".into())? > 0),
-            }
-        }
-    }
-
-    fn hear(&self) -> Result<Heard> {
-        self.wait(PollTimeout::NONE)?;
-        let mut bytes = [0u8; SIZE];
-        let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-        let channel = std::os::fd::AsRawFd::as_raw_fd(&self.channel);
-        let mut received = nix::sys::socket::recv(channel, &mut bytes, flags);
-        // A child that ends with a message unread (ours to go on) resets the channel, and that is told, once, before what it has
-        // said itself.
-        while matches!(received, Err(Errno::EINTR | Errno::ECONNRESET)) {
-            received = nix::sys::socket::recv(channel, &mut bytes, flags);
-        }
-        match received {
-            Ok(0) | Err(Errno::EAGAIN) => Ok(Heard::Closed),
-            Ok(n) => Report::from_bytes(bytes.get(..n).unwrap_or_default())
-                .map(Heard::Message)
-                .ok_or_else(|| Error::new("listen to the container's init", "it said something that is no message")),
-            Err(e) => Err(Error::sys("listen to the container's init", "recvfrom", e.into())),
-        }
-    }
-
-    fn failed(&self, report: &Report) -> Error {
-        let error = words::of_step(&self.plan, report);
-        // A module takes the capabilities from a user namespace that it lets be made: any step can fail of that.
-        let refused = matches!(report.value, libc::EPERM | libc::EACCES) && self.plan.namespaces.maps.is_some();
-        if !refused || !error.hint_text().is_empty() || nix::unistd::geteuid().is_root() {
-            return error;
-        }
-        match crate::idmap::why_it_is_powerless() {
-            Some(why) => error.hint(why),
-            None => error,
-        }
-    }
-
-    /// The child is gone without a word.
-    fn died(&self) -> Error {
-        let how = match pidfd::peek(self.pidfd.as_fd()) {
-            Ok(Some(Exit::Signal { signal, .. })) => format!("killed by signal {signal}"),
-            Ok(Some(Exit::Code(code))) => format!("exit status {code}"),
-            _ => "no word from it".into(),
-        };
-        Error::new("container init died", how)
-    }
-
-    /// Kills the child and reaps it: what a failed command leaves behind is nothing.
-    pub fn kill(&self) {
-        // It may have gone by itself; then both calls have nothing to do.
-        let _gone = pidfd::send_signal(self.pidfd.as_fd(), libc::SIGKILL);
-        let _reaped = pidfd::wait(self.pidfd.as_fd());
-    }
-
-    /// The network namespace of init, to move devices into.
-    pub fn network_namespace(&self) -> Result<OwnedFd> {
-        let path = format!("/proc/{}/ns/net", self.pid);
-        let fd = std::fs::File::open(&path).step("open", || format!("open {path}"))?;
-        Ok(fd.into())
-    }
 }

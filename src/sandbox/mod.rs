@@ -7,6 +7,7 @@
 mod around;
 pub mod child;
 pub mod launch;
+mod launched;
 mod open;
 pub mod passwd;
 mod relay;
@@ -17,4 +18,5 @@ pub mod supervise;
 mod verify;
 pub mod words;
 
-pub use launch::{Equipment, Launched, launch};
+pub use launch::{Equipment, launch};
+pub use launched::Launched;

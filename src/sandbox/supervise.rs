@@ -52,34 +52,19 @@ pub fn block_signals() -> Result<Signals> {
 }
 
 /// Waits for `init`, a child with this `pid` and descriptor, and reaps it; meanwhile hands every signal on to it and, with
-/// a `terminal`, copies between the caller's and the container's. With `reaper`, every other child that ends is reaped
-/// too (for a child sub-reaper). Returns the exit status for the shell: the code, or 128 + signal.
+/// a `terminal`, copies between the caller's and the container's. Returns the exit status for the shell: the code, or 128 + signal.
 ///
 /// After the end of `init` everything that it wrote is still copied, however slow the reader; SIGINT, SIGTERM, SIGHUP or
 /// SIGQUIT ends that.
-pub fn supervise(pid: i32, init: OwnedFd, signals: &Signals, terminal: Option<Terminal>, reaper: bool) -> Result<u8> {
-    supervise_beside(pid, init, signals, terminal, reaper, None)
-}
-
-/// Something else to look after in the meantime.
-pub struct Aside<'a> {
-    /// Readable when there is something to do.
-    pub fd: BorrowedFd<'a>,
-    /// Does it, without waiting.
-    pub act: &'a mut dyn FnMut(),
-}
-
-/// The same, with something else to look after.
-pub fn supervise_beside<'a>(
+pub fn supervise<'a>(
     pid: i32,
     init: OwnedFd,
     signals: &'a Signals,
     terminal: Option<Terminal<'a>>,
-    reaper: bool,
-    aside: Option<Aside<'a>>,
+    duties: Duties<'a>,
 ) -> Result<u8> {
     let relay = terminal.map(Relay::start).transpose()?;
-    let mut loop_ = Loop { pid, init, signals, relay, reaper, aside, exit: None, trouble: None, stop: false };
+    let mut loop_ = Loop { pid, init, signals, relay, duties, exit: None, trouble: None, stop: false };
     loop {
         // Whatever is left of the relay is dropped with the loop, so that the terminal is restored on every way out.
         if let Some(exit) = loop_.turn()? {
@@ -91,13 +76,32 @@ pub fn supervise_beside<'a>(
     }
 }
 
+/// What else there may be to do meanwhile.
+#[derive(Default)]
+pub struct Duties<'a> {
+    /// Every other child that ends is reaped too (for a child sub-reaper).
+    pub reaper: bool,
+    /// Something to look after.
+    pub aside: Option<Aside<'a>>,
+    /// Asked when `init` has ended with another status than 0 and is not reaped: what is wrong with that end is told in
+    /// the place of the status.
+    pub look: Option<&'a dyn Fn() -> Result<()>>,
+}
+
+/// Something to look after.
+pub struct Aside<'a> {
+    /// Readable when there is something to do.
+    pub fd: BorrowedFd<'a>,
+    /// Does it, without waiting.
+    pub act: &'a mut dyn FnMut(),
+}
+
 struct Loop<'a> {
     pid: i32,
     init: OwnedFd,
     signals: &'a Signals,
     relay: Option<Relay<'a>>,
-    reaper: bool,
-    aside: Option<Aside<'a>>,
+    duties: Duties<'a>,
     exit: Option<Exit>,
     /// What went wrong without being a reason to leave a running container alone; told at the end.
     trouble: Option<Error>,
@@ -125,7 +129,7 @@ impl Loop<'_> {
             timeout = relay.timeout(self.exit.is_some());
         }
         let relay_to = fds.len();
-        fds.extend(self.aside.as_ref().map(|aside| PollFd::new(aside.fd, PollFlags::POLLIN)));
+        fds.extend(self.duties.aside.as_ref().map(|aside| PollFd::new(aside.fd, PollFlags::POLLIN)));
         let ready = match poll(&mut fds, timeout) {
             Err(Errno::EINTR) => return Ok(None),
             other => other.step("poll", || "wait for the container".into())?,
@@ -135,7 +139,7 @@ impl Loop<'_> {
         if let Some(relay) = &mut self.relay {
             relay.serve(ready == 0, self.exit.is_some(), events.get(relay_from..relay_to).unwrap_or_default())?;
         }
-        if let Some(aside) = &mut self.aside
+        if let Some(aside) = &mut self.duties.aside
             && events.get(relay_to).is_some_and(|events| !events.is_empty())
         {
             (aside.act)();
@@ -196,9 +200,17 @@ impl Loop<'_> {
     fn reap(&mut self) -> Result<()> {
         let step = || "wait for the container".to_owned();
         if self.exit.is_none() {
-            self.exit = pidfd::try_wait(self.init.as_fd()).step("waitid", step)?;
+            let ended = pidfd::peek(self.init.as_fd()).step("waitid", step)?;
+            if let (Some(look), Some(exit)) = (self.duties.look, ended)
+                && !exit.success()
+            {
+                self.trouble = look().err();
+            }
+            if ended.is_some() {
+                self.exit = pidfd::try_wait(self.init.as_fd()).step("waitid", step)?;
+            }
         }
-        while self.reaper
+        while self.duties.reaper
             && let Some((pid, exit)) = pidfd::reap_any().step("waitid", step)?
         {
             if pid == self.pid {

@@ -82,7 +82,7 @@ fn plain(report: &Report, step: String) -> Error {
 }
 
 /// Names of the calls that the child makes; the wire has only bytes.
-const CALLS: [&str; 63] = [
+const CALLS: [&str; 64] = [
     "capget",
     "capset",
     "chdir",
@@ -124,6 +124,7 @@ const CALLS: [&str; 63] = [
     "prlimit64",
     "read",
     "readlinkat",
+    "recvfrom",
     "recvmsg",
     "rt_sigaction",
     "rt_sigprocmask",

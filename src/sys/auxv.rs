@@ -10,6 +10,13 @@ pub fn euid() -> u32 {
     u32::try_from(id).unwrap_or(u32::MAX)
 }
 
+/// The effective group id that the program was started with.
+pub fn egid() -> u32 {
+    // SAFETY: as below.
+    let id = unsafe { libc::getauxval(libc::AT_EGID) };
+    u32::try_from(id).unwrap_or(u32::MAX)
+}
+
 /// Whether the program runs with more rights than its caller: set-user-ID, set-group-ID or file capabilities.
 pub fn is_secure() -> bool {
     // SAFETY: getauxval reads the auxiliary vector of the process and has no other effect.

@@ -74,6 +74,16 @@ impl Room {
         Self { program: Vec::with_capacity(MAX_INSTRUCTIONS), flags: 0 }
     }
 
+    /// With the filter in it.
+    pub fn of(program: Vec<sock_filter>, flags: u32) -> Self {
+        Self { program, flags }
+    }
+
+    /// Whether a filter is in it.
+    pub fn is_filled(&self) -> bool {
+        !self.program.is_empty()
+    }
+
     /// Waits for what [`send`] sends; `false` when the other side is gone. `EBADMSG` for anything else.
     pub fn receive(&mut self, socket: BorrowedFd<'_>) -> nix::Result<bool> {
         self.program.clear();

@@ -69,6 +69,7 @@ fn kind(action: &Action) -> &'static str {
         User,
         Capabilities,
         Program,
+        RuntimeLives,
         Seccomp,
         Release,
         Start,

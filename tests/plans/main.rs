@@ -140,7 +140,9 @@ fn compile(case: &Case) -> onggi::error::Result<Plan> {
         let process = Process::parse(&fs::read(&case.config).unwrap())?;
         let (user, others) = (flags::NEWUSER, flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS);
         let differ = if host.privileged { others } else { others | user };
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false };
+        // As if that container were in a resctrl group.
+        let busy = case.name == "docker-04";
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 0, placed: false, busy };
         // Docker's containers cannot trace anybody, of the others it is not known.
         let own = Process { capabilities: Some(Default::default()), ..Process::default() };
         let spec = Spec { process: Some(own).filter(|_| case.name.starts_with("docker")), ..Spec::default() };

@@ -30,6 +30,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
         Action::Unshare(kinds) => clone::unshare(*kinds).call("unshare"),
         Action::Pause(Pause::Filtered) => child.wait_for_filter(),
         Action::Pause(pause) => child.pause(*pause, number),
+        Action::RuntimeLives => child.go_on_if_watched(),
         Action::Identity { uid, gid } => {
             creds::set_gid(*gid).call("setresgid")?;
             creds::set_uid(*uid).call("setresuid")
@@ -97,7 +98,7 @@ pub(super) fn run(child: &mut Child, plan: &mut Plan, n: usize, number: u32) -> 
     }
 }
 
-impl Child {
+impl Child<'_> {
     /// The descriptor that was opened for a slot.
     pub(super) fn slot(&self, n: usize) -> Result<std::os::fd::BorrowedFd<'_>, Fail> {
         match self.given.slots.get(n) {
