@@ -164,14 +164,13 @@ pub fn unshare(kinds: u64) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![cfg(target_arch = "x86_64")]
-
     use super::*;
     use crate::sys::pidfd::{self, Exit};
     use crate::sys::process;
     use std::os::fd::AsFd;
 
     #[test]
+    #[cfg_attr(not(target_arch = "x86_64"), ignore = "nothing is lent")]
     fn memory_is_lent_and_comes_back_as_it_was_left() {
         struct Work {
             here: [u64; 64],
@@ -197,6 +196,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(not(target_arch = "x86_64"), ignore = "nothing is lent")]
     fn what_cannot_be_cloned_borrows_nothing() {
         let mut ran = false;
         let no_cgroup = crate::sys::memfd::create(c"x").unwrap();
