@@ -39,7 +39,8 @@ fn on_terminal(script: &str, input: BorrowedFd, output: BorrowedFd) -> u8 {
     let (pid, init) = start(script, Some(slave));
     let signals = block_signals().unwrap();
     let windows = [input, output];
-    supervise(pid, init, &signals, Some(Terminal { master, input, output, windows: &windows }), Duties::default()).unwrap()
+    supervise(pid, init.as_fd(), &signals, Some(Terminal { master, input, output, windows: &windows }), Duties::default())
+        .unwrap()
 }
 
 fn nothing() -> File {
@@ -50,7 +51,7 @@ fn nothing() -> File {
 fn the_status_is_the_code_or_128_and_the_signal() {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -KILL $$", 137), ("kill -TERM $$", 143)] {
         let (pid, init) = start(script, None);
-        assert_eq!(supervise(pid, init, &block_signals().unwrap(), None, Duties::default()), Ok(status), "{script}");
+        assert_eq!(supervise(pid, init.as_fd(), &block_signals().unwrap(), None, Duties::default()), Ok(status), "{script}");
     }
 }
 
@@ -65,7 +66,8 @@ fn another_end_than_success_is_looked_at_before_it_is_reaped() {
             looked.set(true);
             Err(onggi::error::Error::exact("not the program's"))
         };
-        let ended = supervise(pid, init, &block_signals().unwrap(), None, Duties { look: Some(&look), ..Duties::default() });
+        let ended =
+            supervise(pid, init.as_fd(), &block_signals().unwrap(), None, Duties { look: Some(&look), ..Duties::default() });
         assert_eq!(
             (looked.get(), ended.map_err(|e| e.to_string())),
             (seen, if seen { Err("not the program's".into()) } else { Ok(0) })
@@ -87,7 +89,7 @@ fn every_signal_is_handed_on() {
         }
         // To this thread, for the others of the test harness have it unblocked. It waits in the descriptor.
         raise(signal).unwrap();
-        assert_eq!(supervise(pid, init, &signals, None, Duties::default()), Ok(9), "{name}");
+        assert_eq!(supervise(pid, init.as_fd(), &signals, None, Duties::default()), Ok(9), "{name}");
     }
 }
 
@@ -244,7 +246,7 @@ fn orphans_are_reaped_and_an_ignored_sigchld_loses_nothing() {
             cat /proc/[0-9]*/stat 2>/dev/null | grep -q \" Z $PPID \" && exit 9; exit 3";
         let (pid, init) = start(script, None);
         let signals = block_signals().unwrap();
-        assert_eq!(supervise(pid, init, &signals, None, Duties { reaper: true, ..Duties::default() }), Ok(3));
+        assert_eq!(supervise(pid, init.as_fd(), &signals, None, Duties { reaper: true, ..Duties::default() }), Ok(3));
         assert_eq!(pidfd::reap_any(), Ok(None));
         let left = procfs::process::all_processes()
             .unwrap()

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, Result};
 use crate::host::Host;
 use crate::plan::exec::{add_capabilities, complete};
 use crate::plan::{self, ExecRequest, Pause};
-use crate::sandbox::supervise::{self, Duties, Terminal};
+use crate::sandbox::supervise::{self, Duties, Signals, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
 use crate::sys::{clone, fs};
@@ -21,6 +21,7 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -31,6 +32,39 @@ pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
 }
 
 fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
+    let begun = begin(global, args)?;
+    if args.detach { Ok(0) } else { begun.wait() }
+}
+
+/// The process, and what is needed to stay with it: nothing else is kept so long.
+struct Begun {
+    launched: Launched,
+    signals: Option<Signals>,
+    master: Option<OwnedFd>,
+}
+
+impl Begun {
+    /// Stays with the process, and returns its exit status.
+    fn wait(mut self) -> Result<u8> {
+        // Blocked from here to the end: a signal that comes too late for the process does not take the place of its status.
+        let signals = ManuallyDrop::new(self.signals.take().map_or_else(supervise::block_signals, Ok)?);
+        let windows = fs::streams();
+        let [input, output, _] = windows;
+        let terminal = self.master.take().map(|master| Terminal { master, input, output, windows: &windows });
+        // Somebody may have killed it before the program ran: seen when it has ended, so that nobody waits for the look.
+        let unexecuted = || self.launched.has_executed().map_err(unable);
+        let duties = Duties { look: Some(&unexecuted), ..Duties::default() };
+        supervise::supervise(self.launched.pid, self.launched.pidfd.as_fd(), &signals, terminal, duties)
+    }
+}
+
+/// Words for what goes wrong with the process itself: runc's.
+fn unable(error: Error) -> Error {
+    error.context("unable to start container process")
+}
+
+/// Brings the process in.
+fn begin(global: &Global, args: &ExecArgs) -> Result<Begun> {
     let sealed = super::sealed(global)?;
     // Not locked: a probe must not wait for another command's work, nor the other for a probe. A delete that comes in between
     // kills in rounds until nobody is left; what is cloned after that finds no cgroup.
@@ -62,9 +96,8 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
         placed: by_systemd.is_some(),
         busy: by_systemd.is_some() || !record.rdt.is_empty() || status == Status::Paused,
     };
-    let start = |e: Error| e.context("unable to start container process");
     let host = Host::probe_for_exec(&bundle.spec, &process)?;
-    let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(start)?;
+    let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(unable)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
     }
@@ -83,32 +116,17 @@ fn work(global: &Global, args: &ExecArgs) -> Result<u8> {
 
     // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then
     // whoever waits here must be able to give up.
-    let block = || supervise::block_signals().map(Some);
-    let mut signals = if args.detach || status == Status::Paused { None } else { block()? };
-    equipment.filter = plan::seccomp::filter(&bundle.spec, &bundle.raw, || entry.filter()).map_err(start)?;
-    let launched = sandbox::launch(plan, equipment, sealed).map_err(start)?;
+    let signals = if args.detach || status == Status::Paused { None } else { Some(supervise::block_signals()?) };
+    equipment.filter = plan::seccomp::filter(&bundle.spec, &bundle.raw, || entry.filter()).map_err(unable)?;
+    let launched = sandbox::launch(plan, equipment, sealed).map_err(unable)?;
     crate::log::debug(|| format!("cloned process {}", launched.pid));
-    let master = match settle(&launched, &bundle, args, &record, status, master) {
-        Ok(master) => master,
+    match settle(&launched, &bundle, args, &record, status, master) {
+        Ok(master) => Ok(Begun { launched, signals, master }),
         Err(e) => {
             launched.kill();
-            return Err(start(e));
+            Err(unable(e))
         }
-    };
-    if args.detach {
-        return Ok(0);
     }
-    if signals.is_none() {
-        signals = block()?;
-    }
-    let Some(signals) = signals else { return Ok(0) };
-    let windows = fs::streams();
-    let [input, output, _] = windows;
-    let terminal = master.map(|master| Terminal { master, input, output, windows: &windows });
-    let pidfd = launched.pidfd.try_clone().step("fcntl", || "keep the process".into())?;
-    // Somebody may have killed it before the program ran: seen when it has ended, so that nobody waits for the look.
-    let unexecuted = || launched.has_executed().map_err(start);
-    supervise::supervise(launched.pid, pidfd, &signals, terminal, Duties { look: Some(&unexecuted), ..Duties::default() })
 }
 
 /// From the clone to the program's execution and what callers are told of it: the pid file last, since engines take it

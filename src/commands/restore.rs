@@ -48,7 +48,7 @@ pub fn restore(global: &Global, args: &RestoreArgs) -> Result<u8> {
     let windows = fs::streams();
     let [input, output, _] = windows;
     let terminal = half.master.take().map(|master| Terminal { master, input, output, windows: &windows });
-    let ended = supervise::supervise(half.pid, init, &signals, terminal, Duties { reaper, ..Duties::default() });
+    let ended = supervise::supervise(half.pid, init.as_fd(), &signals, terminal, Duties { reaper, ..Duties::default() });
     if args.keep {
         return ended;
     }

@@ -49,7 +49,7 @@ pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let init = made.launched.pid;
     let ended = unlocked.and_then(|()| {
         let duties = Duties { reaper, aside, look: None };
-        supervise::supervise(init, made.launched.pidfd, &signals, terminal, duties)
+        supervise::supervise(init, made.launched.pidfd.as_fd(), &signals, terminal, duties)
     });
     if args.keep {
         return ended;

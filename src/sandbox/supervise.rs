@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 pub use super::relay::Terminal;
 
@@ -58,7 +58,7 @@ pub fn block_signals() -> Result<Signals> {
 /// SIGQUIT ends that.
 pub fn supervise<'a>(
     pid: i32,
-    init: OwnedFd,
+    init: BorrowedFd<'a>,
     signals: &'a Signals,
     terminal: Option<Terminal<'a>>,
     duties: Duties<'a>,
@@ -98,7 +98,7 @@ pub struct Aside<'a> {
 
 struct Loop<'a> {
     pid: i32,
-    init: OwnedFd,
+    init: BorrowedFd<'a>,
     signals: &'a Signals,
     relay: Option<Relay<'a>>,
     duties: Duties<'a>,
@@ -120,7 +120,7 @@ impl Loop<'_> {
         let mut fds = vec![PollFd::new(self.signals.fd.as_fd(), PollFlags::POLLIN)];
         // An ended process is readable for ever.
         if self.exit.is_none() {
-            fds.push(PollFd::new(self.init.as_fd(), PollFlags::POLLIN));
+            fds.push(PollFd::new(self.init, PollFlags::POLLIN));
         }
         let relay_from = fds.len();
         let mut timeout = PollTimeout::NONE;
@@ -187,7 +187,7 @@ impl Loop<'_> {
     }
 
     fn forward(&mut self, signal: i32) {
-        match pidfd::send_signal(self.init.as_fd(), signal) {
+        match pidfd::send_signal(self.init, signal) {
             // It ended in between; the pidfd tells.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => {
@@ -200,14 +200,14 @@ impl Loop<'_> {
     fn reap(&mut self) -> Result<()> {
         let step = || "wait for the container".to_owned();
         if self.exit.is_none() {
-            let ended = pidfd::peek(self.init.as_fd()).step("waitid", step)?;
+            let ended = pidfd::peek(self.init).step("waitid", step)?;
             if let (Some(look), Some(exit)) = (self.duties.look, ended)
                 && !exit.success()
             {
                 self.trouble = look().err();
             }
             if ended.is_some() {
-                self.exit = pidfd::try_wait(self.init.as_fd()).step("waitid", step)?;
+                self.exit = pidfd::try_wait(self.init).step("waitid", step)?;
             }
         }
         while self.duties.reaper
