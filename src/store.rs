@@ -16,9 +16,9 @@ pub use glance::Seen;
 pub use record::Record;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::auxv;
 use crate::sys::fs::{self, leave, lock, read_file};
 use crate::sys::open::{open, openat};
+use crate::sys::{auxv, heap};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, readlinkat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat, mknodat};
@@ -31,8 +31,10 @@ use std::rc::Rc;
 
 /// Most that is read of a state file: a larger one is not ours.
 const MAX_STATE: usize = 16 << 20;
-/// More than almost every file of state has: one read gets it all.
-const USUAL_STATE: usize = (2 << 10) - 1;
+/// More than almost every file of state has: one read gets it all, into half a page.
+const USUAL_STATE: usize = (2 << 10) - heap::HEADER - 1;
+/// More than the configurations that engines write. What is not filled costs nothing.
+const USUAL_CONFIG: usize = (32 << 10) - heap::HEADER - 1;
 /// How a container's directory is opened.
 const ENTRY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// What init waits on, and then tells `start` why it could not execute the program. runc's name: its tests and its users'
@@ -373,7 +375,7 @@ impl Entry {
 
     /// The kept configuration.
     pub fn config(&self) -> Result<Vec<u8>> {
-        self.read(CONFIG)
+        self.read(CONFIG, USUAL_CONFIG)
     }
 
     /// Keeps the compiled seccomp filter, for `exec`.
@@ -383,7 +385,7 @@ impl Entry {
 
     /// The kept filter. `None` when there is none, or it is damaged: it can be made again.
     pub fn filter(&self) -> Option<Vec<u8>> {
-        let mut bytes = self.read(SECCOMP).ok()?;
+        let mut bytes = self.read(SECCOMP, USUAL_CONFIG).ok()?;
         let sum = bytes.split_off(bytes.len().checked_sub(8)?);
         (sum == record::checksum(&bytes).to_ne_bytes()).then_some(bytes)
     }
@@ -403,18 +405,18 @@ impl Entry {
     /// # Errors
     /// The file is not ours, or damaged.
     pub fn state(&self) -> Result<Option<Record>> {
-        state(self.read(STATE), || self.step("read", STATE))
+        state(self.read(STATE, USUAL_STATE), || self.step("read", STATE))
     }
 
     /// What the state will be, while a command is making the container: it holds the lock then. What one that was killed
     /// has left is no container.
     pub fn creating(&self) -> Option<Record> {
         lock(self.dir.as_fd(), libc::LOCK_SH | libc::LOCK_NB).err()?;
-        Record::from_bytes(&self.read(STATE_NEW).ok()?).ok()
+        Record::from_bytes(&self.read(STATE_NEW, USUAL_STATE).ok()?).ok()
     }
 
-    fn read(&self, name: &str) -> Result<Vec<u8>> {
-        let (bytes, file) = read(self.dir(), name, USUAL_STATE, |what| self.step(what, name))?;
+    fn read(&self, name: &str, usual: usize) -> Result<Vec<u8>> {
+        let (bytes, file) = read(self.dir(), name, usual, |what| self.step(what, name))?;
         leave(file);
         Ok(bytes)
     }

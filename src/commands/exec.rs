@@ -27,6 +27,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// `exec`. The words before its errors are runc's.
+#[inline(never)]
 pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
     work(global, args).map_err(|e| e.context("exec failed"))
 }

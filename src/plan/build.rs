@@ -176,8 +176,10 @@ pub(super) fn is_set_from_outside(namespaces: &Namespaces, host: &Host) -> bool 
 
 /// Takes those steps out.
 pub(super) fn part_from_outside(steps: Vec<Step>, namespaces: &Namespaces, host: &Host) -> (Vec<Step>, Vec<Step>) {
-    let outside = is_set_from_outside(namespaces, host);
-    steps.into_iter().partition(|step| outside && matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)))
+    if !is_set_from_outside(namespaces, host) {
+        return (Vec::new(), steps);
+    }
+    steps.into_iter().partition(|step| matches!(step.action, Action::Rlimit { .. } | Action::OomScoreAdj(_)))
 }
 
 const SYSCTL: &str = "/linux/sysctl";

@@ -33,6 +33,8 @@ pub struct ExecRequest<'a> {
     pub busy: bool,
 }
 
+/// More than most processes take.
+const USUAL_STEPS: usize = 40;
 /// More CPUs than any kernel has (NR_CPUS is at most 8192), a bit a CPU.
 pub(super) const ALL_CPUS: [u64; 128] = [u64::MAX; 128];
 const MOST_CPUS: u32 = 8192;
@@ -83,7 +85,7 @@ pub fn add_capabilities(process: &mut Process, names: &[String]) {
 /// Everything that can be refused from the process, the container's configuration and the facts of the host alone.
 pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host) -> Result<Plan> {
     check::process(program).map_err(|e| e.under("/process"))?;
-    let mut steps = Vec::new();
+    let mut steps = Vec::with_capacity(USUAL_STEPS);
     let mut warnings = Vec::new();
     let push = |steps: &mut Vec<Step>, field: &str, action| steps.push(Step { field: field.into(), action });
 

@@ -2,6 +2,7 @@
 //! formatting, no locks, no exit handlers: what it needs was made by the parent before the clone, but for the
 //! seccomp filter, for which there is room.
 
+use super::channel::Theirs;
 use super::open::Opened;
 use super::report::{Detail, Kind, Report};
 use super::steps;
@@ -14,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 /// What the child was given before the clone.
 pub struct Inheritance {
     /// The child's end of the channel to the parent.
-    pub channel: OwnedFd,
+    pub channel: Theirs,
     /// Opened things, by slot; empty where [`crate::plan::Action::Opens`] will fill them.
     pub slots: Vec<Opened>,
     /// The FIFO that `start` writes, and reads the reason of a failure from; absent in `run`.
@@ -143,7 +144,7 @@ pub fn run(plan: &mut Plan, given: &mut Inheritance) -> ! {
             Err(Fail(mut report)) => {
                 report.step = number;
                 // If nobody reads any more there is nobody to tell.
-                let _gone = report.send(child.report_to());
+                let _gone = child.tell(&report);
                 process::exit_now(1);
             }
         }
@@ -151,31 +152,35 @@ pub fn run(plan: &mut Plan, given: &mut Inheritance) -> ! {
 }
 
 impl Child<'_> {
-    /// Where a failure is told: to the creator, and after `start` has said go, to it.
-    fn report_to(&self) -> BorrowedFd<'_> {
+    /// Tells the creator, or, after `start` has said go, that one.
+    fn tell(&mut self, report: &Report) -> nix::Result<()> {
         match &self.given.start {
-            Some(start) if self.started => start.as_fd(),
-            _ => self.given.channel.as_fd(),
+            Some(start) if self.started => report.send(start.as_fd()),
+            _ => self.given.channel.send(report),
         }
+    }
+
+    fn socket(&self) -> Result<BorrowedFd<'_>, Fail> {
+        self.given.channel.socket().call("recvfrom")
     }
 
     /// Waits for the parent. End of file means that it is gone before it could commit: then this process must not live on.
     pub(super) fn pause(&self, pause: Pause, number: u32) -> Result<(), Fail> {
         // At these the parent does not wait for the child.
         if !matches!(pause, Pause::Mapped | Pause::Placed | Pause::Cleared) {
-            Report::new(Kind::Reached, number, 0).send(self.given.channel.as_fd()).call("write")?;
+            Report::new(Kind::Reached, number, 0).send(self.socket()?).call("write")?;
         }
-        match go(self.given.channel.as_fd()) {
+        match go(self.socket()?) {
             Ok(true) => Ok(()),
             _ => process::exit_now(1),
         }
     }
 
-    /// Goes on, unless the parent is gone. It has nothing to say: it stands still ([`crate::sys::clone::lend`]).
+    /// Goes on, unless the parent, which stands still and has lent its memory, is gone.
     pub(super) fn go_on_if_watched(&self) -> Result<(), Fail> {
-        match process::is_alone(self.given.channel.as_fd()).call("recvfrom")? {
-            false => Ok(()),
-            true => process::exit_now(1),
+        match &self.given.channel {
+            Theirs::Memory(_, parent) if !parent.lasts() => process::exit_now(1),
+            _ => Ok(()),
         }
     }
 
@@ -185,7 +190,7 @@ impl Child<'_> {
         if filter.is_filled() {
             return Ok(());
         }
-        match filter.receive(self.given.channel.as_fd()).call("recvmsg")? {
+        match filter.receive(self.given.channel.socket().call("recvmsg")?).call("recvmsg")? {
             true => Ok(()),
             false => process::exit_now(1),
         }
@@ -196,7 +201,7 @@ impl Child<'_> {
     pub(super) fn wait_for_start(&mut self) -> Result<(), Fail> {
         let Some(start) = &self.given.start else { return Ok(()) };
         // The creator has left; it is `start` that is told from here on.
-        if let Ok(channel) = u32::try_from(self.given.channel.as_raw_fd()) {
+        if let Ok(channel) = u32::try_from(self.socket()?.as_raw_fd()) {
             // One that cannot be closed stays until exec, with nobody at its other end: no reason to fail any more.
             let _kept = fs::close_between(channel, channel);
         }
@@ -211,11 +216,11 @@ impl Child<'_> {
     }
 
     /// Tells `start`, if it is that who waits, that the hooks are behind us: an end without this is not the program's.
-    pub(super) fn hooks_done(&self) -> Result<(), Fail> {
+    pub(super) fn hooks_done(&mut self) -> Result<(), Fail> {
         if !self.started {
             return Ok(());
         }
-        Report::new(Kind::Reached, 0, 0).send(self.report_to()).call("write")
+        self.tell(&Report::new(Kind::Reached, 0, 0)).call("write")
     }
 
     /// Closes everything from descriptor `first` on but the channel, the FIFO, what is still wanted of this process, and what
@@ -225,7 +230,11 @@ impl Child<'_> {
     /// (pid_namespaces(7)).
     pub(super) fn release(&mut self, first: u32, slots: &[Slot]) -> Result<(), Fail> {
         let number = |fd: &OwnedFd| u32::try_from(fd.as_raw_fd()).unwrap_or(u32::MAX);
-        let mut keep = [number(&self.given.channel); 6];
+        // The numbers that stay; what is below `first` does anyhow.
+        let mut keep = [0; 6];
+        if let Theirs::Socket(channel) = &self.given.channel {
+            keep[0] = number(channel);
+        }
         if let Some(start) = &self.given.start {
             keep[1] = number(start);
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {

@@ -1,6 +1,7 @@
 //! The parent: opens what the plan lists, and clones into the cgroup and the namespaces.
 
 use super::around::Around;
+use super::channel::{self, Ours, Theirs};
 use super::child::{self, Fail, Inheritance};
 use super::launched::{Launched, load_flags};
 use super::open::{self, Opened};
@@ -11,12 +12,11 @@ use crate::error::{Context, Error, Result};
 use crate::plan::{Action, Idmap, Plan, Slot, Step, What};
 use crate::seal::Sealed;
 use crate::seccomp::Filter;
-use crate::sys::clone::{self, Side, flags};
+use crate::sys::clone::{self, Life, Side, flags};
 use crate::sys::netns::Beside;
 use crate::sys::seccomp::Room;
 use crate::sys::{fs, heap, process, shared::Word};
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -51,9 +51,12 @@ const HOME_ROOM: usize = libc::PATH_MAX as usize + 8;
 /// Opens what the plan lists, and clones: not without the proof that nothing of this process leads to the host's binary.
 pub fn launch(mut plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Result<Launched> {
     let slots = prepare(&plan, equipment.init)?;
-    // SEQPACKET: a message is whole or not there, and the end of one side is the end of file of the other.
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .step("socketpair", || "make the channel to the container's init".into())?;
+    let (ours, theirs) = if plan.lent {
+        (Ours::Left(None), Theirs::Memory(None, Life::own()))
+    } else {
+        channel::sockets().step("socketpair", || "make the channel to the container's init".into())?
+    };
+    let finds_home = plan.steps.iter().any(|step| matches!(step.action, Action::Home { .. }));
     let listens = |s: &Step| if let Action::Seccomp { listens, .. } = s.action { Some(listens) } else { None };
     let filtered = plan.steps.iter().find_map(listens);
     let listener =
@@ -64,7 +67,7 @@ pub fn launch(mut plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Resul
         start: equipment.fifo,
         console: equipment.console,
         network: None,
-        home: vec![0u8; HOME_ROOM].leak(),
+        home: if finds_home { vec![0u8; HOME_ROOM].leak() } else { &mut [] },
         filter: filtered.map(|_| match &equipment.filter {
             Some(filter) => Room::of(filter.program.clone(), load_flags(filter)),
             None => Room::new(),
@@ -119,6 +122,7 @@ pub fn launch(mut plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Resul
         );
     }
     let (pid, pidfd) = cloned?;
+    let ours = if let Theirs::Memory(left, _) = &mut given.channel { Ours::Left(left.take()) } else { ours };
     given.slots.clear();
     drop(given);
     let mut launched = Launched { plan: ManuallyDrop::new(plan), pid, pidfd, channel: ours, listener };
@@ -136,7 +140,7 @@ struct Work<'a> {
     plan: &'a mut Plan,
     given: &'a mut Inheritance,
     /// The parent's end of the channel.
-    ours: &'a OwnedFd,
+    ours: &'a Ours,
 }
 
 impl Work<'_> {
@@ -154,8 +158,10 @@ impl Work<'_> {
 
     /// The child.
     fn run(&mut self) -> ! {
-        // Else the end of the parent would not be an end of file. By number: lent memory has but one owner of it, the parent.
-        if let Ok(ours) = u32::try_from(self.ours.as_raw_fd()) {
+        // Else the end of the parent would not be an end of file. By number: it is the parent's value.
+        if let Ours::Socket(ours) = self.ours
+            && let Ok(ours) = u32::try_from(ours.as_raw_fd())
+        {
             // Refused, it costs that: no reason to do nothing.
             let _kept = fs::close_between(ours, ours);
         }

@@ -1,6 +1,7 @@
 //! The child as the parent sees it: what it says at the plan's pauses, and what is done there. Every wait is for a message or the
 //! child's end, whichever comes first.
 
+use super::channel::Ours;
 use super::report::{Kind, Report, SIZE};
 use super::{verify, words};
 use crate::error::{Context, Error, Result};
@@ -12,7 +13,7 @@ use crate::sys::{fs, process, seccomp, shared::Word};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A container's process on its way.
 pub struct Launched {
@@ -22,7 +23,7 @@ pub struct Launched {
     pub pid: i32,
     /// Its descriptor.
     pub pidfd: OwnedFd,
-    pub(super) channel: OwnedFd,
+    pub(super) channel: Ours,
     pub(super) listener: Option<Word>,
 }
 
@@ -87,7 +88,7 @@ impl Launched {
 
     /// Gives the child its filter, at [`Pause::Filtered`], which it may have yet to get to.
     pub fn send_filter(&mut self, filter: Filter) -> Result<()> {
-        match seccomp::send(self.channel.as_fd(), &filter.program, load_flags(&filter)) {
+        match seccomp::send(self.channel.socket()?, &filter.program, load_flags(&filter)) {
             // The child is gone: why is heard at the next pause.
             Ok(()) | Err(Errno::EPIPE | Errno::ECONNRESET) => {}
             Err(e) => return Err(Error::sys("hand the filter to the container's init", "sendmsg", e.into())),
@@ -98,12 +99,12 @@ impl Launched {
 
     /// Lets the child go on from a pause.
     pub fn go_on(&self) -> Result<()> {
-        process::send(self.channel.as_fd(), b"!").step("sendto", || "let the container's init go on".into())
+        process::send(self.channel.socket()?, b"!").step("sendto", || "let the container's init go on".into())
     }
 
     /// Lets the child go on from [`Pause::Cleared`], which it may have yet to get to.
     pub fn clear(&self) -> Result<()> {
-        match process::send(self.channel.as_fd(), b"!") {
+        match process::send(self.channel.socket()?, b"!") {
             // It is gone: why is heard next.
             Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(()),
             other => other.step("sendto", || "let the container's process go on".into()),
@@ -113,8 +114,7 @@ impl Launched {
     /// Waits until the program is executed (where no `start` stands between), or the child has ended without a word: only
     /// [`Launched::has_executed`] tells which.
     pub fn executed(&self) -> Result<()> {
-        // What is lent comes back when there is nothing more to hear.
-        match if self.plan.lent { self.listen()? } else { self.hear()? } {
+        match self.hear()? {
             Heard::Message(report) => Err(self.failed(&report)),
             Heard::Closed => Ok(()),
         }
@@ -192,9 +192,9 @@ impl Launched {
 
     /// Waits for a message or the child's end; false when the time is over first.
     fn wait(&self, timeout: PollTimeout) -> Result<bool> {
+        let channel = self.channel.socket()?;
         loop {
-            let mut fds =
-                [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN), PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(channel, PollFlags::POLLIN), PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
             match poll(&mut fds, timeout) {
                 Err(Errno::EINTR) => {}
                 other => return Ok(other.step("poll", || "wait for the container's init".into())? > 0),
@@ -203,15 +203,13 @@ impl Launched {
     }
 
     fn hear(&self) -> Result<Heard> {
+        if let Ours::Left(report) = &self.channel {
+            return Ok(report.map_or(Heard::Closed, Heard::Message));
+        }
         self.wait(PollTimeout::NONE)?;
-        self.listen()
-    }
-
-    /// What the child has said by now.
-    fn listen(&self) -> Result<Heard> {
         let mut bytes = [0u8; SIZE];
         let flags = nix::sys::socket::MsgFlags::MSG_DONTWAIT;
-        let channel = std::os::fd::AsRawFd::as_raw_fd(&self.channel);
+        let channel = self.channel.socket()?.as_raw_fd();
         let mut received = nix::sys::socket::recv(channel, &mut bytes, flags);
         // A child that ends with a message unread (ours to go on) resets the channel, and that is told, once, before what it has
         // said itself.

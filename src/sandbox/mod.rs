@@ -5,6 +5,7 @@
 #![allow(clippy::result_large_err, clippy::large_enum_variant)]
 
 mod around;
+mod channel;
 pub mod child;
 pub mod launch;
 mod launched;

@@ -3,6 +3,7 @@
 
 use super::{check, owned};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// `CLONE_NEW*`, as clone3 and setns take them.
 pub mod flags {
@@ -103,6 +104,26 @@ pub fn lend<T>(cgroup: Option<BorrowedFd<'_>>, work: fn(&mut T) -> !, with: &mut
         Ok(pid @ 1..) => Ok((pid, owned(pidfd.into())?)),
         Ok(errno) => Err(nix::errno::Errno::from_raw(-errno)),
         Err(_) => Err(nix::errno::Errno::EPROTO),
+    }
+}
+
+/// Whether the process that lends its memory still lives. If that is killed, the kernel clears a word in it (set_tid_address(2)),
+/// as it does at the end of a thread.
+#[derive(Clone, Copy)]
+pub struct Life(&'static AtomicI32);
+
+impl Life {
+    /// This process's, which must have one thread: the C library would wait for the end of another by such a word.
+    pub fn own() -> Self {
+        static LIVES: AtomicI32 = AtomicI32::new(1);
+        // SAFETY: a live word for the kernel to write to, atomic as it does so at any time. It cannot fail.
+        unsafe { libc::syscall(libc::SYS_set_tid_address, LIVES.as_ptr()) };
+        Self(&LIVES)
+    }
+
+    /// It does.
+    pub fn lasts(self) -> bool {
+        self.0.load(Ordering::SeqCst) != 0
     }
 }
 

@@ -56,7 +56,7 @@ pub fn read_small(dir: BorrowedFd<'_>, path: &CStr) -> nix::Result<String> {
 }
 
 fn read_whole(file: &OwnedFd) -> nix::Result<Vec<u8>> {
-    const USUAL: usize = 2047;
+    const USUAL: usize = (2 << 10) - super::heap::HEADER - 1;
     read_file(file.as_fd(), USUAL, usize::MAX - 1)
 }
 

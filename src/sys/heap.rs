@@ -11,8 +11,9 @@ use std::hint::spin_loop;
 use std::ptr::{null_mut, write_bytes};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What stands before each block, and what blocks are aligned to: as much as any C type wants.
-const HEADER: usize = 16;
+/// What stands before each block, and what blocks are aligned to: as much as any C type wants. A block with this is a power
+/// of two, so that it is little to ask for a little more than one.
+pub const HEADER: usize = 16;
 /// The smallest block, header included: 32 bytes.
 const SMALLEST: u32 = 5;
 /// The largest that is cut from a piece: 128 KiB.

@@ -230,19 +230,6 @@ pub fn unblock_signals() -> nix::Result<()> {
         .map(drop)
 }
 
-/// Whether the other side of a stream or packet socket, which has said nothing, is closed.
-pub fn is_alone(socket: BorrowedFd<'_>) -> nix::Result<bool> {
-    loop {
-        match nix::sys::socket::recv(socket.as_raw_fd(), &mut [0; 1], nix::sys::socket::MsgFlags::MSG_DONTWAIT) {
-            Err(Errno::EINTR) => {}
-            Err(Errno::EAGAIN) => return Ok(false),
-            Ok(0) | Err(Errno::ECONNRESET) => return Ok(true),
-            Ok(_) => return Err(Errno::EPROTO),
-            Err(e) => return Err(e),
-        }
-    }
-}
-
 /// send(2) on a stream or packet socket, without SIGPIPE.
 pub fn send(socket: BorrowedFd<'_>, data: &[u8]) -> nix::Result<()> {
     loop {

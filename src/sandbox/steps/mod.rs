@@ -119,11 +119,11 @@ fn loopback(child: &mut Child) -> Result<(), Fail> {
 
 /// The middle process makes the container's init as its own sibling, so that it is the runtime's child, tells its pid,
 /// and is gone. Init waits until the runtime knows it: its own messages could overtake the one that introduces it.
-fn fork(child: &Child, namespaces: u64, number: u32) -> Result<(), Fail> {
+fn fork(child: &mut Child, namespaces: u64, number: u32) -> Result<(), Fail> {
     match clone::clone3(namespaces, None, true).call("clone3")? {
         Side::Child => child.pause(Pause::Mapped, number),
         Side::Parent(pid, _) => {
-            Report::new(Kind::Forked, number, pid).send(child.given.channel.as_fd()).call("write")?;
+            child.given.channel.send(&Report::new(Kind::Forked, number, pid)).call("write")?;
             crate::sys::process::exit_now(0)
         }
     }

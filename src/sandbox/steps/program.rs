@@ -106,7 +106,7 @@ fn not_executable(path: &CStr, errno: Errno) -> Fail {
 }
 
 /// Runs hooks of `hooks.createContainer` or `hooks.startContainer`. How one failed goes to the parent in numbers.
-pub(super) fn hooks(child: &Child, hooks: &[ChildHook]) -> Result<(), Fail> {
+pub(super) fn hooks(child: &mut Child, hooks: &[ChildHook]) -> Result<(), Fail> {
     for (n, hook) in hooks.iter().enumerate() {
         let cwd = match &hook.cwd {
             Some(path) => Some(fs::open(fs::cwd(), path, libc::O_PATH | libc::O_DIRECTORY, 0).call("openat")?),
