@@ -10,7 +10,7 @@ mod glibc;
 
 use onggi::cli::Line;
 use onggi::error::Error;
-use onggi::{commands, log, sys};
+use onggi::{commands, log, seal, sys};
 use std::ffi::OsString;
 
 onggi::program!(start);
@@ -34,6 +34,9 @@ fn work(line: &Line) -> anyhow::Result<u8> {
     log::init(line.global.log.as_deref(), line.global.log_format, line.global.log_level)?;
     // Not the arguments: they may hold secrets.
     log::debug(|| format!("onggi {} is process {}", env!("CARGO_PKG_VERSION"), std::process::id()));
+    if line.enters() {
+        seal::begin();
+    }
     Ok(commands::run(&line.global, line.program, line.command()?)?)
 }
 

@@ -25,6 +25,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Mode of the copy. With no link to the file it also tells our own unlinked copy from the host's binary: a binary that
 /// was removed while it ran keeps the mode that it was installed with.
@@ -43,6 +44,24 @@ pub struct Sealed {
     _mount: Option<OwnedFd>,
 }
 
+/// What [`begin`] has come to.
+static BEGUN: Mutex<Option<nix::Result<Sealed>>> = Mutex::new(None);
+
+/// Tries the first way at once, for a command that will ask for it anyway: whatever is looked at of the program's file before is
+/// mapped a second time after it. A failure is [`ensure`]'s to tell.
+pub fn begin() {
+    if !may_be_a_copy()
+        && let Ok(mut begun) = BEGUN.lock()
+    {
+        *begun = Some(step_out_of_the_binary());
+    }
+}
+
+/// A copy of ours is executed by its descriptor.
+fn may_be_a_copy() -> bool {
+    auxv::executed_name().is_none_or(|name| name.to_bytes().starts_with(b"/dev/fd/"))
+}
+
 /// Returns when nothing of this process leads to the host's binary any more. That may take starting the program again, from
 /// its beginning: then this does not return, unless it fails, and nothing that lasts may have been done before. `state_root` tells
 /// where an unlinked copy may go; it need not exist. The process must have one thread, or beside it
@@ -51,15 +70,19 @@ pub struct Sealed {
 /// # Errors
 /// `/proc` is not there, or no way is open. The container must not be made then.
 pub fn ensure(state_root: impl FnOnce() -> Result<PathBuf>) -> Result<Sealed> {
+    let begun = BEGUN.lock().ok().and_then(|mut begun| begun.take());
+    if let Some(Ok(sealed)) = begun {
+        return Ok(sealed);
+    }
     let open = || File::open(OWN_BINARY).step("open", || format!("open {OWN_BINARY}"));
-    // A copy of ours is executed by its descriptor.
-    let by_descriptor = auxv::executed_name().is_none_or(|name| name.to_bytes().starts_with(b"/dev/fd/"));
-    if by_descriptor && is_a_copy(&open()?)? {
+    if may_be_a_copy() && is_a_copy(&open()?)? {
         // The kernel has named the process after the descriptor's number.
         memfd::set_process_name(c"onggi");
         return Ok(Sealed { _mount: None });
     }
-    if let Ok(sealed) = step_out_of_the_binary() {
+    if begun.is_none()
+        && let Ok(sealed) = step_out_of_the_binary()
+    {
         return Ok(sealed);
     }
     // A copy that does not look like one after all would be copied for ever.

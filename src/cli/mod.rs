@@ -38,7 +38,12 @@ impl Line {
 
     /// Exit status of a failure: callers tell the runtime's own failure in `exec` by 255.
     pub fn failure(&self) -> u8 {
-        if self.words.verb.as_deref() == Some(OsStr::new("exec")) { 255 } else { 1 }
+        if self.enters() { 255 } else { 1 }
+    }
+
+    /// Whether the command may bring a process into a container that is there.
+    pub fn enters(&self) -> bool {
+        self.words.verb.as_deref() == Some(OsStr::new("exec"))
     }
 
     /// What is to be done.
