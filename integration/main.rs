@@ -37,6 +37,7 @@ mod converge;
 mod delegation;
 mod devices;
 mod exec;
+mod exec_memory;
 mod exec_streams;
 mod fault_matrix;
 mod hooks;
@@ -99,6 +100,7 @@ fn main() -> ExitCode {
         control::cases(),
         converge::cases(),
         exec::cases(),
+        exec_memory::cases(),
         exec_streams::cases(),
         delegation::cases(),
         devices::cases(),

@@ -176,7 +176,7 @@ impl Store {
     pub fn look_at(root: Option<&Path>, id: &str) -> Result<Entry> {
         let path = root.map_or_else(default_root, |r| Ok(r.to_owned()))?;
         let entry = path.join(id);
-        match nix::fcntl::open(&entry, ENTRY, Mode::empty()) {
+        match open(&entry, ENTRY, Mode::empty()) {
             Ok(dir) => Ok(Entry { dir: File::from(dir), root: None, id: id.into(), path: entry }),
             // In two steps, to say which is at fault.
             Err(_) => Self::open(Some(&path))?.ok_or_else(unknown)?.look(id),

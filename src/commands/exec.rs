@@ -16,14 +16,14 @@ use crate::plan::{self, ExecRequest, Pause};
 use crate::sandbox::supervise::{self, Duties, Signals, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
-use crate::sys::{clone, fs};
+use crate::sys::{clone, fs, open::open};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::ffi::CStr;
-use std::fs::File;
 use std::io::Read;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// `exec`. The words before its errors are runc's.
@@ -227,8 +227,8 @@ fn differ(pid: i32, spec: &Spec) -> Result<u64> {
     ];
     let directory = |who: &str| {
         let path = format!("/proc/{who}/ns");
-        let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(&path);
-        opened.step("openat", || format!("open {path}"))
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        open(path.as_str(), flags, Mode::empty()).step("openat", || format!("open {path}"))
     };
     let (own, theirs) = (directory("self")?, directory(&pid.to_string())?);
     let made = spec.linux.namespaces.iter().filter(|n| n.path.is_empty()).filter_map(|n| plan::namespaces::kind(&n.kind));
@@ -238,7 +238,7 @@ fn differ(pid: i32, spec: &Spec) -> Result<u64> {
             continue;
         }
         // What the link says has the number in it by which one is told from another (namespaces(7)).
-        let look = |directory: &File| {
+        let look = |directory: &OwnedFd| {
             let mut link = [0; 64];
             match fs::readlink(directory.as_fd(), name, &mut link) {
                 Ok(length) => Ok(Some((link, length))),

@@ -5,7 +5,9 @@ use super::open::Opened;
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
 use crate::sys::clone::{self, flags};
-use crate::sys::{auxv, creds};
+use crate::sys::{auxv, creds, open::open};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Namespaces that the parent is in just for the clone.
@@ -65,8 +67,9 @@ impl Around {
             _ => "time",
         };
         let path = format!("/proc/self/ns/{file}");
-        let fd = std::fs::File::open(&path).step("open", || format!("open {path}"))?;
-        self.home.push((fd.into(), kind));
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let fd = open(path.as_str(), flags, Mode::empty()).step("openat", || format!("open {path}"))?;
+        self.home.push((fd, kind));
         Ok(())
     }
 
