@@ -17,6 +17,13 @@ pub fn egid() -> u32 {
     u32::try_from(id).unwrap_or(u32::MAX)
 }
 
+/// Bytes of a page of memory. ENOTSUP where the kernel does not say.
+pub fn page_size() -> nix::Result<usize> {
+    // SAFETY: as below.
+    let size = usize::try_from(unsafe { libc::getauxval(libc::AT_PAGESZ) }).unwrap_or(0);
+    if size.is_power_of_two() { Ok(size) } else { Err(nix::errno::Errno::ENOTSUP) }
+}
+
 /// Whether the program runs with more rights than its caller: set-user-ID, set-group-ID or file capabilities.
 pub fn is_secure() -> bool {
     // SAFETY: getauxval reads the auxiliary vector of the process and has no other effect.

@@ -131,8 +131,7 @@ pub fn secluded() -> nix::Result<(OwnedFd, OwnedFd)> {
 /// goes on as it was: each segment is replaced whole or not at all.
 pub fn replace_program(file: Option<BorrowedFd<'_>>) -> nix::Result<()> {
     let (headers, bias) = program_headers()?;
-    let page =
-        usize::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)?.unwrap_or(4096)).map_err(|_| Errno::EINVAL)?;
+    let page = super::auxv::page_size()?;
     let down = |address: usize| address & !(page - 1);
     let up = |address: usize| down(address + page - 1);
     let span = |at: u64, len: u64| -> nix::Result<(usize, usize)> {
