@@ -144,7 +144,8 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
             steps.insert(0, Step { field: String::new(), action: Action::OpenAccount });
             push(&mut steps, "", Action::ReadBack(wants));
         }
-        lent = may_lend(program, request, host) && steps.iter().all(|step| !matches!(step.action, Action::Pause(Pause::Placed)));
+        lent = may_lend(spec, program, request, host)
+            && steps.iter().all(|step| !matches!(step.action, Action::Pause(Pause::Placed)));
         push(&mut steps, "", if lent { Action::RuntimeLives } else { Action::Pause(Pause::Cleared) });
     }
     if let Some(action) = late {
@@ -176,22 +177,25 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
 /// Whether someone in the container's PID namespace may have `CAP_SYS_PTRACE` over processes of the host's user namespace: the
 /// container, or others that share the namespace and of which nothing is known here.
 fn may_trace(spec: &Spec, request: &ExecRequest<'_>) -> bool {
-    let holds = |sets: &Option<Capabilities>| match sets {
-        None => true,
-        Some(sets) => values::capabilities(&sets.bounding).bits & caps::Capability::CAP_SYS_PTRACE.bitmask() != 0,
-    };
     let shared = spec.linux.namespaces.iter().any(|n| n.kind == "pid" && !n.path.is_empty());
     let own = request.differ & flags::NEWPID != 0 && request.differ & flags::NEWUSER == 0;
-    own && (shared || spec.process.as_ref().is_none_or(|process| holds(&process.capabilities)))
+    own && (shared || has_tracers(spec))
 }
 
-/// Whether the child may work in the runtime's own memory: nobody in the container may trace it, from its beginning to the
-/// program's execution, and no namespace wants a memory of its own (setns(2), CLONE_NEWTIME: EUSERS).
-fn may_lend(program: &Process, request: &ExecRequest<'_>, host: &Host) -> bool {
+/// Whether processes of the container may have `CAP_SYS_PTRACE`.
+fn has_tracers(spec: &Spec) -> bool {
+    let sets = spec.process.as_ref().and_then(|process| process.capabilities.as_ref());
+    sets.is_none_or(|sets| values::capabilities(&sets.bounding).bits & caps::Capability::CAP_SYS_PTRACE.bitmask() != 0)
+}
+
+/// Whether the child, which did not have to [`hide`], may work in the runtime's own memory: nobody in the container may trace it,
+/// from its beginning to the program's execution, and no namespace wants a memory of its own (setns(2), CLONE_NEWTIME: EUSERS).
+fn may_lend(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Host) -> bool {
     let changes_user = (program.user.uid, program.user.gid) != (0, 0);
     let stays_undumpable = !(changes_user && host.dumps_setuid);
     clone::LENDS
         && !request.busy
+        && !has_tracers(spec)
         && host.privileged
         && !host.nested
         && request.differ & (flags::NEWTIME | flags::NEWUSER) == 0
@@ -420,8 +424,11 @@ mod tests {
         ] {
             assert!(!lent(&harmless(), &program(), &request, &root()), "{request:?}");
         }
-        // Who may trace, or who has to fork, or has something to be waited for.
+        // Who may trace, also on the host, or who has to fork, or has something to be waited for.
         assert!(!lent(&Spec::default(), &program(), &calm(), &root()));
+        let on_the_host = || ExecRequest { differ: flags::NEWNS, ..calm() };
+        assert!(lent(&harmless(), &program(), &on_the_host(), &root()));
+        assert!(!lent(&Spec::default(), &program(), &on_the_host(), &root()));
         assert!(!lent(&harmless(), &program(), &calm(), &Host { nested: true, ..root() }));
         assert!(!lent(&harmless(), &program(), &calm(), &Host { uid: 1000, ..Host::default() }));
         assert!(!lent(&harmless(), &Process { terminal: true, ..program() }, &calm(), &root()));

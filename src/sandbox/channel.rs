@@ -49,6 +49,11 @@ impl Theirs {
         }
     }
 
+    /// Whether this process works in the memory of its parent.
+    pub fn is_memory(&self) -> bool {
+        matches!(self, Self::Memory(..))
+    }
+
     /// Says it.
     pub fn send(&mut self, report: &Report) -> nix::Result<()> {
         match self {
