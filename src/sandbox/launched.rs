@@ -123,11 +123,19 @@ impl Launched {
     /// Whether it was the program that ended the channel. After "ready" little can end the child before that, and to the caller
     /// it is the program that was killed.
     pub fn has_executed(&self) -> Result<()> {
-        // Where a caller ignores SIGCHLD it may be gone, and nothing speaks against it.
-        match self.pauses_at(Pause::Created) || init::has_executed(self.pid, None)? != Some(false) {
-            true => Ok(()),
-            false => Err(self.died()),
+        if self.pauses_at(Pause::Created) {
+            return Ok(());
         }
+        // Where a caller ignores SIGCHLD it may be gone, and nothing speaks against it. And what executes the program gives lent
+        // memory back (`exec_mmap` of fs/exec.c) before it is marked as one that has: while it lives it is looked at again.
+        while init::has_executed(self.pid, None)? == Some(false) {
+            match pidfd::poll_exit(&self.pidfd, Some(1)) {
+                Ok(false) | Err(Errno::EINTR) => {}
+                Ok(true) => return Err(self.died()),
+                Err(e) => return Err(Error::sys("wait for the container's process", "poll", e.into())),
+            }
+        }
+        Ok(())
     }
 
     /// Waits for the seccomp listener, whose number the child leaves in shared memory: any call that it could make to say
