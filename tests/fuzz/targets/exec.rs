@@ -21,8 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
     let mut process = plan::exec::complete(process, spec);
     plan::exec::add_capabilities(&mut process, &["CAP_NET_RAW".into(), "CAP_NONE".into()]);
     let others = flags::NEWNS | flags::NEWPID | flags::NEWNET | flags::NEWIPC | flags::NEWUTS;
-    for (host, differ) in [(machine::root(), others), (machine::user(), others | flags::NEWUSER)] {
-        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 1, placed: true };
+    for (host, differ, busy) in
+        [(machine::root(), others, true), (machine::root(), others, false), (machine::user(), others | flags::NEWUSER, true)]
+    {
+        let request = ExecRequest { id: "ID", differ, keyring: true, preserve: 1, placed: busy, busy };
         machine::show(&plan::compile_exec(spec, &process, &request, &host));
     }
 });
