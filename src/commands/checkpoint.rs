@@ -28,7 +28,6 @@ const CONFIGURATION: &str = "org.criu.config";
 const CONFIGURATIONS: [&str; 2] = ["/etc/criu/onggi.conf", "/etc/criu/runc.conf"];
 
 /// `checkpoint`.
-#[inline(never)]
 pub fn checkpoint(global: &Global, args: &CheckpointArgs) -> Result<u8> {
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.entry(&args.id)?;
     let record = entry.state()?.ok_or_else(unknown)?;

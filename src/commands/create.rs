@@ -28,7 +28,6 @@ pub const EMPTY: Duration = Duration::from_secs(10);
 const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
 /// `create`.
-#[inline(never)]
 pub fn create(global: &Global, args: CreateArgs) -> Result<u8> {
     let made = make(global, &args, How { wait: true, detached: true }, "create")?;
     made.commit()?;

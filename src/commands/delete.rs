@@ -19,7 +19,6 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_millis(200);
 
 /// `delete`.
-#[inline(never)]
 pub fn delete(global: &Global, args: DeleteArgs) -> Result<u8> {
     if args.regex {
         return Err(Error::new("delete --regex", "not supported").hint("name one container; `onggi list --quiet` has the ids"));

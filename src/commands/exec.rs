@@ -27,7 +27,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// `exec`. The words before its errors are runc's.
-#[inline(never)]
 pub fn exec(global: &Global, args: &ExecArgs) -> Result<u8> {
     work(global, args).map_err(|e| e.context("exec failed"))
 }
@@ -95,7 +94,7 @@ fn begin(global: &Global, args: &ExecArgs) -> Result<Begun> {
         keyring: record.keyring,
         preserve: args.preserve_fds,
         placed: by_systemd.is_some(),
-        busy: by_systemd.is_some() || !record.rdt.is_empty() || status == Status::Paused,
+        busy: !record.rdt.is_empty() || status == Status::Paused,
     };
     let host = Host::probe_for_exec(&bundle.spec, &process)?;
     let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(unable)?;

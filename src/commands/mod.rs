@@ -31,7 +31,6 @@ use nix::errno::Errno;
 
 /// Does what was asked and returns the exit status of the program.
 pub fn run(global: &Global, program: &str, command: Command) -> Result<u8> {
-    // The large ones are not put in here by the compiler: each would pay for the stack of all.
     match command {
         Command::Create(args) => create::create(global, args),
         Command::Run(args) => run::run(global, args),

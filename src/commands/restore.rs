@@ -26,7 +26,6 @@ use std::path::Path;
 const LOG: &str = "restore.log";
 
 /// `restore`.
-#[inline(never)]
 pub fn restore(global: &Global, args: &RestoreArgs) -> Result<u8> {
     let reaper = !args.detach && !args.no_subreaper;
     if reaper {

@@ -13,7 +13,6 @@ use crate::sys::fs;
 use std::os::fd::AsFd;
 
 /// `run`.
-#[inline(never)]
 pub fn run(global: &Global, args: RunArgs) -> Result<u8> {
     let reaper = !args.detach && !args.no_subreaper;
     if reaper {

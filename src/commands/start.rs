@@ -17,7 +17,6 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// `start`.
-#[inline(never)]
 pub fn start(global: &Global, id: &str) -> Result<u8> {
     let entry = Store::open(global.root.as_deref())?.ok_or_else(unknown)?.entry(id)?;
     let record = entry.state()?.ok_or_else(unknown)?;

@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// `update`.
-#[inline(never)]
 pub fn update(global: &Global, args: &UpdateArgs) -> Result<u8> {
     let mut given = match &args.resources {
         None => json!({}),

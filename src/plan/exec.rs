@@ -29,7 +29,7 @@ pub struct ExecRequest<'a> {
     pub preserve: u32,
     /// The process may have to be moved into the container's cgroup by systemd.
     pub placed: bool,
-    /// The runtime has something to do between the clone and the program, or must be able to give up meanwhile.
+    /// The runtime has something else to do between the clone and the program, or must be able to give up meanwhile.
     pub busy: bool,
 }
 
@@ -144,8 +144,7 @@ pub fn compile_exec(spec: &Spec, program: &Process, request: &ExecRequest<'_>, h
             steps.insert(0, Step { field: String::new(), action: Action::OpenAccount });
             push(&mut steps, "", Action::ReadBack(wants));
         }
-        lent = may_lend(spec, program, request, host)
-            && steps.iter().all(|step| !matches!(step.action, Action::Pause(Pause::Placed)));
+        lent = may_lend(spec, program, request, host);
         push(&mut steps, "", if lent { Action::RuntimeLives } else { Action::Pause(Pause::Cleared) });
     }
     if let Some(action) = late {
@@ -195,6 +194,7 @@ fn may_lend(spec: &Spec, program: &Process, request: &ExecRequest<'_>, host: &Ho
     let stays_undumpable = !(changes_user && host.dumps_setuid);
     clone::LENDS
         && !request.busy
+        && !request.placed
         && !has_tracers(spec)
         && host.privileged
         && !host.nested
@@ -418,7 +418,7 @@ mod tests {
         assert!(lent(&harmless(), &program(), &calm(), &dumps));
         for request in [
             ExecRequest { busy: true, ..calm() },
-            ExecRequest { placed: true, busy: true, ..calm() },
+            ExecRequest { placed: true, ..calm() },
             ExecRequest { differ: kinds | flags::NEWTIME, ..calm() },
             ExecRequest { differ: kinds | flags::NEWUSER, ..calm() },
         ] {

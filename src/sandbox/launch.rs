@@ -30,7 +30,7 @@ pub struct Equipment<'a> {
     /// Where the child is cloned into when `cgroup` takes no processes (EBUSY; EOPNOTSUPP when it became a threaded domain):
     /// init's own, below it.
     pub fallback: Option<&'a dyn Fn() -> Result<Cgroup>>,
-    /// Moves the child into its cgroup where the clone did not, at [`Pause::Placed`].
+    /// Moves the child into its cgroup where the clone did not, at [`crate::plan::Pause::Placed`].
     pub place: Option<&'a dyn Fn(i32) -> Result<()>>,
     /// Where `cgroup` may not be entered (EACCES: an ordinary user who calls from a cgroup that was not delegated), the child
     /// stays in the caller's, as with runc, and a warning says so.

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// A container's process on its way.
 pub struct Launched {
-    /// Not given back: it is memory that is shared with the child ([`heap::share`]).
+    /// Not given back: the child may share its pages, which to give back would copy ([`crate::sys::heap::share`]).
     pub(super) plan: ManuallyDrop<Plan>,
     /// Its pid, as this process sees it.
     pub pid: i32,
