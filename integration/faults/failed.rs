@@ -80,6 +80,8 @@ pub fn cases() -> Vec<Case> {
         let name = format!("{}_stopped_and_continued_all_the_time_works", subject.name);
         cases.push(Case::of(module_path!(), &name, move || stopped_and_continued(subject)).ours("tests our words"));
     }
+    let ended = "start_of_what_ends_at_once_in_a_storm_of_interruptions_works";
+    cases.push(Case::of(module_path!(), ended, storm_over_what_ends_at_once).ours("tests our words"));
     cases
 }
 
@@ -242,6 +244,19 @@ fn storm(subject: Subject) {
     judge(&scene, subject, &traced, good.as_ref(), None, &mut wrong);
     scene.clear(&mut wrong);
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// F-05: likewise where the program has ended and is reaped before `start` looks at it, so that what init has said is read.
+fn storm_over_what_ends_at_once() {
+    for _ in 0..5 {
+        let scene = Scene::new(Who::Root, confined(Who::Root).args(["true"]));
+        scene.bring(To::Created);
+        let traced = scene.trace("tree-storm", 1, &["start", "ID"], None, Duration::from_secs(10)).expect("an end");
+        assert_eq!((traced.status, traced.printed.as_str()), (0, ""), "{traced:?}");
+        let mut wrong = Vec::new();
+        scene.clear(&mut wrong);
+        assert!(wrong.is_empty(), "{wrong:?}");
+    }
 }
 
 /// F-05: waits that a stop and a SIGCONT end early (signal(7)) are gone back to.

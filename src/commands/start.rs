@@ -91,7 +91,7 @@ fn executed(entry: &Entry, record: &Record, go: BorrowedFd<'_>, init: BorrowedFd
     // long as one end is open.
     let said = entry.open_fifo(false).step("openat", || "open the FIFO to listen".into())?;
     let mut bytes = [0u8; 3 * SIZE];
-    let len = match nix::unistd::read(said, &mut bytes) {
+    let len = match fs::read_once(said.as_fd(), &mut bytes) {
         Err(Errno::EAGAIN) => 0,
         other => other.step("read", || "listen to the container's init".into())?,
     };

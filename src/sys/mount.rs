@@ -73,7 +73,7 @@ pub fn fs_message(fs: BorrowedFd<'_>, buffer: &mut [u8]) -> usize {
     let mut last = 0;
     // Messages queue up; the last one before an error is the one that explains it. ENODATA ends the queue.
     for _ in 0..8 {
-        match nix::unistd::read(fs, buffer) {
+        match super::fs::read_once(fs, buffer) {
             Ok(n) if n > 0 => last = n,
             _ => break,
         }
