@@ -90,6 +90,10 @@ FLAGS    = target.$(HOST).rustflags = [$(REMAP)]
 REMAP    = $(foreach dir,$(wildcard $(REGISTRY)/*),"--remap-path-prefix=$(dir)=/crates"$(comma)) "--remap-path-prefix=$(CURDIR)=/onggi"
 comma   := ,
 
+# A linker leaves its file in the page cache in small pieces, a copy lies there in large ones: every command starts sooner by
+# 0.03 to 0.1 ms, as it does once it is installed.
+settle   = cp $(1) $(2).copy && mv $(2).copy $(2)
+
 # One static file. Cargo puts it under the name of the host; it is wanted where everybody looks.
 release: tools
 	@$(CARGO) fetch --locked --quiet
@@ -98,7 +102,7 @@ release: tools
 release-of-what-is-there:
 	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked --config '$(FLAGS)'
 	@mkdir -p $(TARGET)/release
-	@ln -f $(TARGET)/$(HOST)/release/onggi $(BIN)
+	@$(call settle,$(TARGET)/$(HOST)/release/onggi,$(BIN))
 
 # The same with musl, whose start-up is shorter. A toolchain without that target builds its standard library from source, if
 # it has that: no stable toolchain is meant to, hence the variable.
@@ -116,6 +120,7 @@ release-musl: tools
 		fi; \
 	fi; \
 	ONGGI_COMMIT="$(COMMIT)" $(CARGO) build --release --locked --bin onggi --target $(MUSL) $$std
+	@$(call settle,$(TARGET)/$(MUSL)/release/onggi,$(TARGET)/$(MUSL)/release/onggi)
 	@echo "built $(TARGET)/$(MUSL)/release/onggi; make install BIN=$(TARGET)/$(MUSL)/release/onggi"
 
 run: release

@@ -126,6 +126,7 @@ fn bench(mut options: Options) {
     } else {
         notes.push("no floor: it is written for x86_64".into());
     }
+    options.runtimes.iter_mut().for_each(|runtime| runtime.settle(&options.out));
     let plain = Bundle::plain(&mut options.runtimes, &mut notes);
     let docker = Bundle::docker(&mut options.runtimes, &mut notes);
     let mut samples = Samples::default();

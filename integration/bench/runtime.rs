@@ -24,6 +24,23 @@ impl Runtime {
         Self { name: name.into(), program, docker: None, root: format!("{}/{name}", crate::stage::WORK) }
     }
 
+    /// Runs from copies in `scratch` from now on. How a file came into the page cache counts: what a linker wrote lies there in
+    /// small pieces, what was copied, as by an installation, in large ones, of which a page fault maps more.
+    pub fn settle(&mut self, scratch: &Path) {
+        let bin = scratch.join("bin");
+        std::fs::create_dir_all(&bin).expect("make the directory for programs");
+        for (program, name) in [(Some(&mut self.program), ""), (self.docker.as_mut(), "-docker")] {
+            let Some(program) = program else { continue };
+            let copy = bin.join(format!("{}{name}", self.name)).display().to_string();
+            // What is there may run.
+            match std::fs::remove_file(&copy) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("remove {copy}: {error}"),
+                _ => std::fs::copy(&program, &copy).expect("copy a program"),
+            };
+            *program = copy;
+        }
+    }
+
     /// Ours, from the release build, and what else is here.
     pub fn all() -> Vec<Self> {
         let ours = crate::release("onggi").or_else(|| in_path("onggi"));
