@@ -30,7 +30,14 @@ const LATER: [(&str, &str); 3] = [
 
 /// The golden text with what belongs to this container.
 fn fill(golden: &str, own: &Value) -> String {
-    let text = |name: &str| own[name].as_str().map_or_else(|| own[name].to_string(), ToOwned::to_owned);
+    let text = |name: &str| match &own[name] {
+        // On a tmpfs today's state names no boot; earlier ones did.
+        Value::Null if name == "bootId" => {
+            fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("read the boot's id").trim().into()
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
     let names = ["id", "pid", "startTime", "bootId", "bundle", "rootfs", "cgroup"];
     let filled = names.iter().fold(golden.trim().to_owned(), |filled, name| filled.replace(&format!("@{name}@"), &text(name)));
     serde_json::from_str::<Value>(&filled).unwrap_or_else(|error| panic!("{error}: {filled}"));

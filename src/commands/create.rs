@@ -204,7 +204,7 @@ impl Half {
         crate::rdt::add(&record.rdt, launched.pid)?;
         log::debug(|| format!("cloned process {}", launched.pid));
         // It is ours to reap, so it has a start time even if it has ended.
-        record.set_process(launched.pid, launched.pidfd.as_fd())?;
+        record.set_process(launched.pid, launched.pidfd.as_fd(), entry.dir())?;
         entry.prepare_state(&record)?;
         if let Some(bytes) = filter.as_ref().and_then(crate::seccomp::stored::bytes) {
             entry.write_filter(&bytes)?;

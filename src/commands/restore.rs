@@ -272,7 +272,7 @@ fn name(options: &mut Options, plan: &Plan, staged: &Staged) -> Result<()> {
 /// number cannot name another.
 fn known(record: &mut Record, entry: &Entry, pid: i32) -> Result<OwnedFd> {
     let init = pidfd::open(pid).step("pidfd_open", || "open the container's init".into())?;
-    record.set_process(pid, init.as_fd())?;
+    record.set_process(pid, init.as_fd(), entry.dir())?;
     entry.prepare_state(record)?;
     Ok(init)
 }

@@ -16,10 +16,10 @@ impl Entry {
     pub fn name_criu(&self, pid: i32) -> Result<()> {
         // It has gone already: then nobody needs to know it.
         let Some(criu) = open(pid)? else { return Ok(()) };
-        let Some(known) = Known::of(pid, criu.as_fd())? else { return Ok(()) };
+        let Some(known) = Known::of(pid, criu.as_fd(), self.dir())? else { return Ok(()) };
         self.release_criu()?;
         let pidfs = known.pidfs.map_or(String::new(), |inode| inode.to_string());
-        let text = format!("{pid} {} {} {pidfs}", known.start_time, known.boot_id);
+        let text = format!("{pid} {} {} {pidfs}", known.start_time, known.boot_id.unwrap_or_default());
         symlinkat(text.as_str(), &self.dir, CRIU).step("symlinkat", || self.step("make the link", CRIU))
     }
 
@@ -35,7 +35,7 @@ impl Entry {
         // What somebody else put there names no process of ours.
         let (Some(pid), Some(start_time), Some(boot_id)) = (numbers.0, numbers.1, words.next()) else { return Ok(None) };
         let pidfs = words.next().and_then(|w| w.parse().ok());
-        Known { pid, start_time, pidfs, boot_id }.open(fs::read_closed)
+        Known { pid, start_time, pidfs, boot_id: Some(boot_id).filter(|id| !id.is_empty()) }.open(fs::read_closed)
     }
 
     /// It has ended.

@@ -67,7 +67,7 @@ pub struct Seen<'a> {
     pub pid: i32,
     start_time: u64,
     pidfs: Option<u64>,
-    boot_id: Cow<'a, str>,
+    boot_id: Option<Cow<'a, str>>,
     pub bundle: Cow<'a, str>,
     pub rootfs: Cow<'a, str>,
     pub created: Cow<'a, str>,
@@ -87,7 +87,7 @@ impl<'a> Seen<'a> {
             pid: record.pid,
             start_time: record.start_time,
             pidfs: record.pidfs,
-            boot_id: record.boot_id.clone().into(),
+            boot_id: record.boot_id.clone().map(Cow::Owned),
             bundle: text(&record.bundle),
             rootfs: text(&record.rootfs),
             created: record.created.clone().into(),
@@ -111,7 +111,7 @@ impl<'a> Seen<'a> {
             pid: rest.number(",\"pid\":")?,
             start_time: rest.number(",\"startTime\":")?,
             pidfs: rest.unless_null(",\"pidfs\":", Rest::number)?,
-            boot_id: rest.text(",\"bootId\":")?.into(),
+            boot_id: rest.unless_null(",\"bootId\":", Rest::text)?.map(Cow::Borrowed),
             bundle: rest.text(",\"bundle\":")?.into(),
             rootfs: rest.text(",\"rootfs\":")?.into(),
             created: rest.text(",\"created\":")?.into(),
@@ -130,7 +130,7 @@ impl<'a> Seen<'a> {
 
     /// Its init.
     pub fn process(&self) -> Known<'_> {
-        Known { pid: self.pid, start_time: self.start_time, pidfs: self.pidfs, boot_id: &self.boot_id }
+        Known { pid: self.pid, start_time: self.start_time, pidfs: self.pidfs, boot_id: self.boot_id.as_deref() }
     }
 }
 
@@ -192,6 +192,7 @@ mod tests {
         (record.pid, record.start_time, record.pidfs, record.owner) = (7, u64::MAX, Some(12), 1000);
         record.bundle = "/a,b:{c}/옹기".into();
         record.cgroup = Some("/sys/fs/cgroup/a]".into());
+        record.boot_id = Some("b".into());
         record.annotations.insert("a,b".into(), "{[".into());
         record.annotations.insert("pid".into(), "8".into());
         assert_eq!(Seen::of_bytes(&record.to_bytes()), Some(Seen::of(&record)));

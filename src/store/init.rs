@@ -8,6 +8,14 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
+/// The boot of the machine that what is written in `dir` must name; none where it cannot outlive this one, on a tmpfs.
+fn boot_to_name(dir: BorrowedFd<'_>) -> Result<Option<&'static str>> {
+    /// `TMPFS_MAGIC` of <linux/magic.h>.
+    const TMPFS: i64 = 0x0102_1994;
+    let looked = || "look at the file system of the state directory".into();
+    if fs::magic(dir).step("fstatfs", looked)? == TMPFS { Ok(None) } else { boot_id(fs::read_closed).map(Some) }
+}
+
 /// This boot of the machine.
 fn boot_id(read: fs::Read) -> Result<&'static str> {
     static BOOT: OnceLock<String> = OnceLock::new();
@@ -78,16 +86,16 @@ pub struct Known<'a> {
     pub start_time: u64,
     /// Its inode number on pidfs, which no other gets in the same boot; `None` before Linux 6.9.
     pub pidfs: Option<u64>,
-    /// The boot that both count from.
-    pub boot_id: &'a str,
+    /// The boot that both count from; `None` where it can only be this one.
+    pub boot_id: Option<&'a str>,
 }
 
 impl Known<'static> {
-    /// A process that runs, or is ours to reap; `None` when it is gone.
-    pub fn of(pid: i32, pidfd: BorrowedFd<'_>) -> Result<Option<Self>> {
+    /// A process that runs, or is ours to reap, to be written down in `dir`; `None` when it is gone.
+    pub fn of(pid: i32, pidfd: BorrowedFd<'_>, dir: BorrowedFd<'_>) -> Result<Option<Self>> {
         let pidfs = pidfd::inode(pidfd).step("fstatfs", || format!("look at process {pid}"))?;
         let Some(start_time) = start_time(fs::read_closed, pid)? else { return Ok(None) };
-        Ok(Some(Self { pid, start_time, pidfs, boot_id: boot_id(fs::read_closed)? }))
+        Ok(Some(Self { pid, start_time, pidfs, boot_id: boot_to_name(dir)? }))
     }
 }
 
@@ -105,8 +113,14 @@ impl Known<'_> {
             // Asked after the descriptor was taken: what it says is of that process or of none.
             None => start_time(read, self.pid)? == Some(self.start_time),
         };
+        if !same || ended(&fd).step("poll", looked)? {
+            return Ok(None);
+        }
         // In another boot it may be a stranger.
-        let runs = same && !ended(&fd).step("poll", looked)? && self.boot_id == boot_id(read)?;
+        let runs = match self.boot_id {
+            Some(id) => id == boot_id(read)?,
+            None => true,
+        };
         Ok(runs.then_some(fd))
     }
 }
@@ -123,17 +137,17 @@ fn ended(fd: &OwnedFd) -> nix::Result<bool> {
 impl Record {
     /// Its init.
     pub fn process(&self) -> Known<'_> {
-        Known { pid: self.pid, start_time: self.start_time, pidfs: self.pidfs, boot_id: &self.boot_id }
+        Known { pid: self.pid, start_time: self.start_time, pidfs: self.pidfs, boot_id: self.boot_id.as_deref() }
     }
 
-    /// Writes down who init is.
+    /// Writes down who init is, in the container's directory `dir`.
     ///
     /// # Errors
     /// It has been reaped, or procfs cannot be read.
-    pub fn set_process(&mut self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
-        let init = Known::of(pid, pidfd)?.ok_or_else(|| Error::new("container init died", "it left no trace"))?;
+    pub fn set_process(&mut self, pid: i32, pidfd: BorrowedFd<'_>, dir: BorrowedFd<'_>) -> Result<()> {
+        let init = Known::of(pid, pidfd, dir)?.ok_or_else(|| Error::new("container init died", "it left no trace"))?;
         (self.pid, self.start_time, self.pidfs) = (init.pid, init.start_time, init.pidfs);
-        self.boot_id = init.boot_id.into();
+        self.boot_id = init.boot_id.map(str::to_owned);
         Ok(())
     }
 
@@ -164,7 +178,12 @@ mod tests {
     fn this_process_is_itself_and_no_other() {
         let pid = i32::try_from(std::process::id()).unwrap();
         let mut record = Record::new("c");
-        record.set_process(pid, pidfd::open(pid).unwrap().as_fd()).unwrap();
+        let init = pidfd::open(pid).unwrap();
+        // On a tmpfs no boot is named.
+        record.set_process(pid, init.as_fd(), crate::sys::memfd::create(c"tmpfs").unwrap().as_fd()).unwrap();
+        assert!(record.boot_id.is_none() && record.init().unwrap().is_some());
+        record.set_process(pid, init.as_fd(), std::fs::File::open("/proc").unwrap().as_fd()).unwrap();
+        assert!(record.boot_id.is_some());
         let runs = |record: &Record| record.init().unwrap().is_some();
         assert!(runs(&record));
         if let Some(inode) = record.pidfs {
@@ -178,7 +197,7 @@ mod tests {
         record.start_time += 1;
         assert!(!runs(&record));
         record.start_time -= 1;
-        record.boot_id = "another".into();
+        record.boot_id = Some("another".into());
         assert!(!runs(&record));
     }
 
@@ -188,7 +207,7 @@ mod tests {
         let pid = i32::try_from(child.id()).unwrap();
         let mut record = Record::new("c");
         let fd = pidfd::open(pid).unwrap();
-        record.set_process(pid, fd.as_fd()).unwrap();
+        record.set_process(pid, fd.as_fd(), std::fs::File::open("/").unwrap().as_fd()).unwrap();
         let found = |pidfs| Known { pidfs, ..record.process() }.open(fs::read_closed).unwrap().is_some();
         assert!(found(record.pidfs) && found(None));
         child.kill().unwrap();

@@ -25,8 +25,8 @@ pub struct Record {
     /// tick; `None` before Linux 6.9.
     #[serde(default)]
     pub pidfs: Option<u64>,
-    /// The boot that the start time counts from.
-    pub boot_id: String,
+    /// The boot that the start time counts from; `None` where this file cannot outlive it, on a tmpfs.
+    pub boot_id: Option<String>,
     /// The bundle, absolute.
     pub bundle: PathBuf,
     /// The rootfs, absolute.
@@ -79,7 +79,7 @@ impl Record {
             pid: 0,
             start_time: 0,
             pidfs: None,
-            boot_id: String::new(),
+            boot_id: None,
             bundle: PathBuf::new(),
             rootfs: PathBuf::new(),
             created: String::new(),
