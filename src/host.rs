@@ -3,6 +3,7 @@
 use crate::cgroup::{Delegation, Hierarchy};
 use crate::config::{Process, Spec};
 use crate::error::{Context, Error, Result};
+use crate::sys::namespaces::{self, Namespaces};
 use crate::sys::{auxv, fs};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -47,6 +48,7 @@ pub struct Host {
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
+const IN_USER: &str = "look at the user namespace";
 
 impl Host {
     /// Looks at the machine through /proc, as far as a plan for `spec` depends on it.
@@ -55,7 +57,8 @@ impl Host {
     /// /proc is not mounted or cannot be read.
     pub fn probe(spec: &Spec) -> Result<Self> {
         let process = spec.process.as_ref();
-        let host = Self::probe_for(process, !spec.linux.mount_label.is_empty())?;
+        let nested = namespaces::are_nested().step("newfstatat", || IN_USER.into())?;
+        let host = Self::probe_for(process, nested, !spec.linux.mount_label.is_empty())?;
         let hierarchy = Hierarchy::probe()?;
         let delegation = match &hierarchy {
             Some(hierarchy) if host.nested || !host.privileged => Delegation::probe(hierarchy, &spec.linux.cgroups_path)
@@ -66,12 +69,14 @@ impl Host {
         Ok(Self { hierarchy, delegation, resctrl, ..host })
     }
 
-    /// The same for a further process of the container that `spec` made, which needs no cgroup of its own.
+    /// The same for a further process of the container that `spec` made, which needs no cgroup of its own. `own` are the
+    /// runtime's namespaces.
     ///
     /// # Errors
     /// As [`Host::probe`].
-    pub fn probe_for_exec(spec: &Spec, process: &Process) -> Result<Self> {
-        let mut host = Self::probe_for(Some(process), !spec.linux.mount_label.is_empty())?;
+    pub fn probe_for_exec(spec: &Spec, process: &Process, own: &Namespaces) -> Result<Self> {
+        let nested = own.are_nested().step("readlinkat", || IN_USER.into())?;
+        let mut host = Self::probe_for(Some(process), nested, !spec.linux.mount_label.is_empty())?;
         if (process.user.uid, process.user.gid, auxv::egid()) != (0, 0, 0) {
             let path = c"/proc/sys/fs/suid_dumpable";
             host.dumps_setuid = fs::read_small(fs::cwd(), path).step("read", || "read fs.suid_dumpable".into())?.trim() == "1";
@@ -79,7 +84,7 @@ impl Host {
         Ok(host)
     }
 
-    fn probe_for(process: Option<&Process>, labels_mounts: bool) -> Result<Self> {
+    fn probe_for(process: Option<&Process>, nested: bool, labels_mounts: bool) -> Result<Self> {
         let read = |path: &CStr| {
             let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()));
             text.map_err(|e| e.hint("is /proc mounted?"))
@@ -94,7 +99,6 @@ impl Host {
         let hex = |value: Option<&str>| value.and_then(|v| u64::from_str_radix(v, 16).ok()).ok_or_else(incomplete);
         let uid = uid.and_then(|v| v.split_whitespace().nth(1)).and_then(|v| v.parse().ok()).ok_or_else(incomplete)?;
         let (ignored, permitted) = (hex(ignored)?, hex(permitted)?);
-        let nested = crate::sys::fs::in_nested_user_namespace().step("newfstatat", || "look at the user namespace".into())?;
         let foreign = || crate::sys::userns::mounts_are_foreign().step("ioctl", || "look at the mount namespace".into());
         let setgroups_denied = nested && read(c"/proc/self/setgroups")?.trim() == "deny";
         let privileged = uid == 0 && permitted & CAP_SYS_ADMIN != 0;

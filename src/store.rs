@@ -59,9 +59,8 @@ pub const RDT: [&str; 2] = ["rdt", "rdt-monitor"];
 /// No directory that is the user's own is known.
 pub fn default_root() -> Result<PathBuf> {
     let root = auxv::euid() == 0;
-    let user = || {
-        crate::sys::fs::in_nested_user_namespace().unwrap_or(false) && std::env::var_os("USER").is_none_or(|name| name != "root")
-    };
+    let user =
+        || crate::sys::namespaces::are_nested().unwrap_or(false) && std::env::var_os("USER").is_none_or(|name| name != "root");
     match std::env::var_os("XDG_RUNTIME_DIR").filter(|d| !d.is_empty()) {
         Some(dir) if !root || user() => Ok(Path::new(&dir).join("onggi")),
         None if !root => Err(Error::new("find the state root", "XDG_RUNTIME_DIR is not set").hint("set it, or pass --root")),

@@ -16,11 +16,9 @@ use crate::plan::{self, ExecRequest, Pause};
 use crate::sandbox::supervise::{self, Duties, Signals, Terminal};
 use crate::sandbox::{self, Launched};
 use crate::store::{Record, Store, unknown};
-use crate::sys::{clone, fs, open::open};
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use std::ffi::CStr;
+use crate::sys::clone::flags;
+use crate::sys::fs;
+use crate::sys::namespaces::{self, Namespaces};
 use std::io::Read;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
@@ -88,15 +86,16 @@ fn begin(global: &Global, args: &ExecArgs) -> Result<Begun> {
 
     // A user's cgroups can be entered by file from within the user's part of the tree alone.
     let by_systemd = unit::stored(&record)?.filter(|unit| unit.instance == Instance::User);
+    let own = Namespaces::own().step("openat", || "open /proc/self/ns".into())?;
     let request = ExecRequest {
         id: &args.id,
-        differ: differ(record.pid, &bundle.spec)?,
+        differ: differ(&own, record.pid, &bundle.spec)?,
         keyring: record.keyring,
         preserve: args.preserve_fds,
         placed: by_systemd.is_some(),
         busy: !record.rdt.is_empty() || status == Status::Paused,
     };
-    let host = Host::probe_for_exec(&bundle.spec, &process)?;
+    let host = Host::probe_for_exec(&bundle.spec, &process, &own)?;
     let plan = plan::compile_exec(&bundle.spec, &process, &request, &host).map_err(unable)?;
     for warning in &plan.warnings {
         crate::log::warn(warning);
@@ -113,6 +112,7 @@ fn begin(global: &Global, args: &ExecArgs) -> Result<Begun> {
     }
     equipment.may_stay_outside = args.cgroup.is_none() && (host.nested || !host.privileged);
     equipment.init = Some(init);
+    equipment.own = Some(own);
 
     // Before the clone, so that no signal is lost. In a frozen container nothing happens until somebody thaws it: then
     // whoever waits here must be able to give up.
@@ -212,43 +212,13 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Kinds of the namespaces in which the process is in others than we are. Only those are entered: a shared user
 /// namespace cannot be, and a namespace that the container got from its creator counts as the container's. What was made for
 /// it is its own, and is not looked at; to enter such a one twice would be no fault either, but for the user namespace.
-fn differ(pid: i32, spec: &Spec) -> Result<u64> {
-    use clone::flags;
-    const KINDS: [(&CStr, u64); 8] = [
-        (c"user", flags::NEWUSER),
-        (c"mnt", flags::NEWNS),
-        (c"pid", flags::NEWPID),
-        (c"net", flags::NEWNET),
-        (c"ipc", flags::NEWIPC),
-        (c"uts", flags::NEWUTS),
-        (c"cgroup", flags::NEWCGROUP),
-        (c"time", flags::NEWTIME),
-    ];
-    let directory = |who: &str| {
-        let path = format!("/proc/{who}/ns");
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        open(path.as_str(), flags, Mode::empty()).step("openat", || format!("open {path}"))
-    };
-    let (own, theirs) = (directory("self")?, directory(&pid.to_string())?);
+fn differ(own: &Namespaces, pid: i32, spec: &Spec) -> Result<u64> {
+    let theirs = Namespaces::of(pid).step("openat", || format!("open /proc/{pid}/ns"))?;
     let made = spec.linux.namespaces.iter().filter(|n| n.path.is_empty()).filter_map(|n| plan::namespaces::kind(&n.kind));
     let mut differ = made.fold(0, |all, kind| all | kind) & !flags::NEWUSER;
-    for (name, kind) in KINDS {
-        if differ & kind != 0 {
-            continue;
-        }
-        // What the link says has the number in it by which one is told from another (namespaces(7)).
-        let look = |directory: &OwnedFd| {
-            let mut link = [0; 64];
-            match fs::readlink(directory.as_fd(), name, &mut link) {
-                Ok(length) => Ok(Some((link, length))),
-                // A kernel without the kind.
-                Err(Errno::ENOENT) => Ok(None),
-                Err(e) => {
-                    Err(e).step("readlinkat", || format!("look at the {} namespace of process {pid}", name.to_string_lossy()))
-                }
-            }
-        };
-        if look(&own)? != look(&theirs)? {
+    for kind in namespaces::kinds() {
+        let step = || format!("look at the {} namespace of process {pid}", plan::namespaces::name(kind));
+        if differ & kind == 0 && own.number(kind).step("readlinkat", step)? != theirs.number(kind).step("readlinkat", step)? {
             differ |= kind;
         }
     }

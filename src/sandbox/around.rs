@@ -5,9 +5,8 @@ use super::open::Opened;
 use crate::error::{Context, Error, Result};
 use crate::plan::Plan;
 use crate::sys::clone::{self, flags};
-use crate::sys::{auxv, creds, open::open};
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
+use crate::sys::namespaces::Namespaces;
+use crate::sys::{auxv, creds};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Namespaces that the parent is in just for the clone.
@@ -16,10 +15,10 @@ pub(super) struct Around {
 }
 
 impl Around {
-    /// Enters what the plan lists, or nothing.
-    pub(super) fn enter(plan: &Plan, slots: &[Opened]) -> Result<Self> {
+    /// Enters what the plan lists, or nothing. `own` are the runtime's namespaces, if somebody has looked them up.
+    pub(super) fn enter(plan: &Plan, slots: &[Opened], own: Option<Namespaces>) -> Result<Self> {
         let mut around = Self { home: Vec::new() };
-        let entered = around.enter_all(plan, slots);
+        let entered = around.enter_all(plan, slots, own);
         if let Err(e) = entered {
             around.leave()?;
             return Err(e);
@@ -27,7 +26,7 @@ impl Around {
         Ok(around)
     }
 
-    fn enter_all(&mut self, plan: &Plan, slots: &[Opened]) -> Result<()> {
+    fn enter_all(&mut self, plan: &Plan, slots: &[Opened], mut own: Option<Namespaces>) -> Result<()> {
         let joins = plan.namespaces.outer.iter().any(|(_, kind)| *kind == flags::NEWPID);
         // The child would be there to be traced from its first instruction (CVE-2016-9962). Only to write maps a user must
         // own its files in procfs; then it says so itself.
@@ -36,7 +35,7 @@ impl Around {
         }
         for (slot, kind) in &plan.namespaces.outer {
             let name = crate::plan::namespaces::name(*kind);
-            self.remember(*kind)?;
+            self.remember(*kind, &mut own)?;
             let field = plan.opens.get(slot.0).map_or("", |o| &o.field);
             let Some(Opened::Fd(fd, _)) = slots.get(slot.0) else { continue };
             clone::setns(fd.as_fd(), *kind).step("setns", || format!("enter the {name} namespace")).map_err(|e| {
@@ -46,7 +45,7 @@ impl Around {
         }
         if let Some(offsets) = &plan.namespaces.time {
             let at = |e: Error| e.at("/linux/timeOffsets");
-            self.remember(flags::NEWTIME)?;
+            self.remember(flags::NEWTIME, &mut own)?;
             clone::unshare(flags::NEWTIME).step("unshare", || "make a time namespace".into()).map_err(at)?;
             if !offsets.is_empty() {
                 std::fs::write("/proc/self/timens_offsets", offsets)
@@ -57,19 +56,13 @@ impl Around {
         Ok(())
     }
 
-    fn remember(&mut self, kind: u64) -> Result<()> {
-        let file = match kind {
-            flags::NEWPID => "pid",
-            flags::NEWNET => "net",
-            flags::NEWUTS => "uts",
-            flags::NEWIPC => "ipc",
-            flags::NEWCGROUP => "cgroup",
-            _ => "time",
+    fn remember(&mut self, kind: u64, own: &mut Option<Namespaces>) -> Result<()> {
+        let step = || format!("open the runtime's {} namespace", crate::plan::namespaces::name(kind));
+        let own = match own {
+            Some(own) => own,
+            None => own.insert(Namespaces::own().step("openat", step)?),
         };
-        let path = format!("/proc/self/ns/{file}");
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let fd = open(path.as_str(), flags, Mode::empty()).step("openat", || format!("open {path}"))?;
-        self.home.push((fd, kind));
+        self.home.push((own.open(kind).step("openat", step)?, kind));
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use crate::plan::{Action, Idmap, Plan, Slot, Step, What};
 use crate::seal::Sealed;
 use crate::seccomp::Filter;
 use crate::sys::clone::{self, Life, Side, flags};
+use crate::sys::namespaces::Namespaces;
 use crate::sys::netns::Beside;
 use crate::sys::seccomp::Room;
 use crate::sys::{fs, heap, process, shared::Word};
@@ -35,6 +36,8 @@ pub struct Equipment<'a> {
     /// Where `cgroup` may not be entered (EACCES: an ordinary user who calls from a cgroup that was not delegated), the child
     /// stays in the caller's, as with runc, and a warning says so.
     pub may_stay_outside: bool,
+    /// The runtime's namespaces, if they have been looked up. Closed before the clone.
+    pub own: Option<Namespaces>,
     /// The container's init, for [`What::Init`].
     pub init: Option<OwnedFd>,
     /// Where the master of the terminal is sent.
@@ -80,7 +83,7 @@ pub fn launch(mut plan: Plan, equipment: Equipment<'_>, sealed: Sealed) -> Resul
             .step("sched_setaffinity", || "move to the initial CPUs".into())
             .map_err(|e| e.at("/process/execCPUAffinity/initial"))?;
     }
-    let around = Around::enter(&plan, &given.slots)?;
+    let around = Around::enter(&plan, &given.slots, equipment.own)?;
     let dir = equipment.cgroup.map(AsFd::as_fd);
     let mut namespaces = plan.namespaces.clone;
     let network = equipment.network.and_then(Beside::take);

@@ -162,11 +162,11 @@ impl Loop<'_> {
             };
             let Some(info) = info else { break };
             let signal = i32::try_from(info.ssi_signo).unwrap_or(0);
-            let own = i64::from(info.ssi_pid) == i64::from(nix::unistd::getpid().as_raw());
+            let own = || i64::from(info.ssi_pid) == i64::from(nix::unistd::getpid().as_raw());
             match signal {
                 libc::SIGCHLD => self.reap()?,
                 // Of our own writing to a pipe without a reader: the write has said so itself.
-                libc::SIGPIPE if own => {}
+                libc::SIGPIPE if own() => {}
                 // They are about our own place in a terminal's job control.
                 libc::SIGTTIN | libc::SIGTTOU => {}
                 libc::SIGWINCH if self.relay.is_some() => self.relay.as_ref().map_or(Ok(()), Relay::resize)?,

@@ -368,17 +368,6 @@ pub fn close_between(first: u32, last: u32) -> nix::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
-/// Whether this process is in another user namespace than the machine's first, whose inode number is fixed
-/// (PROC_USER_INIT_INO, <linux/proc_ns.h>).
-pub fn in_nested_user_namespace() -> nix::Result<bool> {
-    const FIRST: u64 = 0xefff_fffd;
-    // SAFETY: an all-zero stat is a valid value to be written over.
-    let mut st: libc::stat = unsafe { std::mem::zeroed() };
-    // SAFETY: a static string and a stat buffer of our own.
-    check(unsafe { libc::fstatat(libc::AT_FDCWD, c"/proc/self/ns/user".as_ptr(), &raw mut st, 0) }.into())?;
-    Ok(st.st_ino != FIRST)
-}
-
 /// flock(2): `LOCK_EX`, `LOCK_SH` or `LOCK_UN`. The lock is the open file's: a child that inherits it holds it too.
 pub fn lock(fd: BorrowedFd<'_>, how: i32) -> nix::Result<()> {
     loop {

@@ -18,6 +18,7 @@ pub mod helper;
 pub mod inroot;
 pub mod memfd;
 pub mod mount;
+pub mod namespaces;
 pub mod netlink;
 pub mod netns;
 pub mod open;

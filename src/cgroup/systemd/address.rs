@@ -38,7 +38,7 @@ impl Instance {
     /// too, as in a container that was booted with a systemd.
     pub fn of_caller() -> Self {
         let root = nix::unistd::geteuid().is_root();
-        let nested = || crate::sys::fs::in_nested_user_namespace().unwrap_or(false);
+        let nested = || crate::sys::namespaces::are_nested().unwrap_or(false);
         // Owned by root as this namespace sees it: the host's shows as nobody's.
         let ours = || std::fs::metadata(PRIVATE).is_ok_and(|m| m.uid() == 0);
         if root && (!nested() || ours()) { Self::System } else { Self::User }
