@@ -193,7 +193,7 @@ work: tools
 	@mkdir -p $(TARGET)/release
 	@ln -f $(TARGET)/$(HOST)/release/onggi-work $(TARGET)/release/onggi-work
 
-# As root, some six minutes. Other runtimes are those in PATH; the tables and a plot go to target/bench.
+# As root, some nine minutes. Other runtimes are those in PATH; the tables and a plot go to target/bench.
 bench: release work
 	$(if $(SUDO),$(RUNNER)="sudo -E" )$(CARGO) test --locked --test bench -- $(BENCH)
 

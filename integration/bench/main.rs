@@ -66,7 +66,7 @@ fn main() {
     let here = std::env::current_dir().expect("find the working directory");
     stage::enter(stage::mount_over);
     let mut options = Options {
-        rounds: 100,
+        rounds: 250,
         many: 200,
         bursts: 8,
         containers: 1000,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// After the end of a container, for what the kernel still does about it.
-const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(20);
 /// How many containers at a time.
 pub const WIDTHS: [usize; 3] = [1, 2, 8];
 /// One burst of containers: before it is counted, and while it is.
