@@ -412,14 +412,14 @@ fn make_rootfs<S: AsRef<str>>(rootfs: &Path, programs: &[S]) {
     link_program(&std::env::current_exe().expect("find this program"), &rootfs.join("inside"));
 }
 
-/// Links a program that is copied once. A copy for each bundle would be open for writing at the moment when another
-/// thread forks, and could then not be executed ("text file busy"); this one is also tens of megabytes.
+/// Links a program of tens of megabytes that is copied once, and by another process: one that is forked here meanwhile would
+/// hold the file open for writing (ETXTBSY).
 fn link_program(program: &Path, link: &Path) {
     static FIRST: Mutex<()> = Mutex::new(());
     let copy = Path::new(WORK).join(link.file_name().expect("a name"));
     let first = FIRST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if !copy.exists() {
-        fs::copy(program, &copy).expect("copy a program");
+        assert!(Command::new("cp").arg(program).arg(&copy).status().expect("run cp").success());
     }
     drop(first);
     fs::hard_link(copy, link).expect("link a program");

@@ -82,7 +82,8 @@ pub fn as_id(command: &Command, id: u32) -> Command {
     let first = FIRST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     if !copy.exists() {
         fs::create_dir_all(copy.parent().expect("a parent")).expect("make a directory");
-        fs::copy(found, &copy).expect("copy the runtime");
+        // By another process: one that is forked here meanwhile would hold the file open for writing (ETXTBSY).
+        assert!(Command::new("cp").arg(found).arg(&copy).status().expect("run cp").success());
         fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("set its mode");
     }
     drop(first);

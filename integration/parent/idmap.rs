@@ -48,7 +48,8 @@ fn as_ordinary_user(test: &str, before: &str) {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.path(), mode).unwrap();
     let copy = dir.path().join("parent");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    // By another process: one that is forked here meanwhile would hold the file open for writing (ETXTBSY).
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&copy).status().unwrap().success());
     let user = "setpriv --reuid=12345 --regid=12345 --clear-groups --inh-caps=-all";
     let script = format!("{before} && exec {user} {} --exact idmap::{test} --nocapture", copy.display());
     let output = Command::new("unshare")

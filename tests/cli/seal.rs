@@ -112,7 +112,8 @@ fn closed_standard_streams_do_no_harm() {
 fn a_removed_binary_that_still_runs_is_copied_too() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gone");
-    fs::copy(env!("CARGO_BIN_EXE_onggi"), &path).unwrap();
+    // By another process: one that is forked here meanwhile would hold the file open for writing (ETXTBSY).
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_onggi")).arg(&path).status().unwrap().success());
     let file = fs::File::open(&path).unwrap();
     fs::remove_file(&path).unwrap();
     let program = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
