@@ -48,7 +48,8 @@ pub struct Host {
 }
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
-const IN_USER: &str = "look at the user namespace";
+const IN_USER: &str = "look at /proc/self/ns/user";
+const NO_PROC: &str = "is /proc mounted?";
 
 impl Host {
     /// Looks at the machine through /proc, as far as a plan for `spec` depends on it.
@@ -57,7 +58,7 @@ impl Host {
     /// /proc is not mounted or cannot be read.
     pub fn probe(spec: &Spec) -> Result<Self> {
         let process = spec.process.as_ref();
-        let nested = namespaces::are_nested().step("newfstatat", || IN_USER.into())?;
+        let nested = namespaces::are_nested().step("newfstatat", || IN_USER.into()).map_err(|e| e.hint(NO_PROC))?;
         let host = Self::probe_for(process, nested, !spec.linux.mount_label.is_empty())?;
         let hierarchy = Hierarchy::probe()?;
         let delegation = match &hierarchy {
@@ -87,7 +88,7 @@ impl Host {
     fn probe_for(process: Option<&Process>, nested: bool, labels_mounts: bool) -> Result<Self> {
         let read = |path: &CStr| {
             let text = fs::read_small(fs::cwd(), path).step("read", || format!("read {}", path.to_string_lossy()));
-            text.map_err(|e| e.hint("is /proc mounted?"))
+            text.map_err(|e| e.hint(NO_PROC))
         };
         let status = read(c"/proc/self/status")?;
         let oom_score_adj = match process.and_then(|p| p.oom_score_adj) {

@@ -86,7 +86,7 @@ fn begin(global: &Global, args: &ExecArgs) -> Result<Begun> {
 
     // A user's cgroups can be entered by file from within the user's part of the tree alone.
     let by_systemd = unit::stored(&record)?.filter(|unit| unit.instance == Instance::User);
-    let own = Namespaces::own().step("openat", || "open /proc/self/ns".into())?;
+    let own = Namespaces::own().step("openat", || "open /proc/self/ns".into()).map_err(|e| e.hint("is /proc mounted?"))?;
     let request = ExecRequest {
         id: &args.id,
         differ: differ(&own, record.pid, &bundle.spec)?,
