@@ -54,7 +54,12 @@ mod tests {
 
     #[test]
     fn it_is_known_as_long_as_it_runs() {
-        let top = tempfile::tempdir().unwrap();
+        is_known_as_long_as_it_runs(&tempfile::tempdir().unwrap());
+        // A tmpfs (shm_overview(7)): there no boot is named.
+        is_known_as_long_as_it_runs(&tempfile::tempdir_in("/dev/shm").unwrap());
+    }
+
+    fn is_known_as_long_as_it_runs(top: &tempfile::TempDir) {
         let entry = Store::open_or_make(Some(&top.path().join("state"))).unwrap().create("c").unwrap();
         assert!(entry.criu().unwrap().is_none());
         let mut child = Command::new("sleep").arg("100").spawn().unwrap();

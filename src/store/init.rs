@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 /// The boot of the machine that what is written in `dir` must name; none where it cannot outlive this one, on a tmpfs.
+/// Where CRIU takes a tmpfs to another boot with all that runs beside it, pidfs inode or start time are others there.
 fn boot_to_name(dir: BorrowedFd<'_>) -> Result<Option<&'static str>> {
     /// `TMPFS_MAGIC` of <linux/magic.h>.
     const TMPFS: i64 = 0x0102_1994;

@@ -74,7 +74,7 @@ fn name(kind: u64) -> nix::Result<&'static CStr> {
     KINDS.iter().find(|(other, _)| *other == kind).map(|(_, name)| *name).ok_or(Errno::EINVAL)
 }
 
-/// Whether this process is in another user namespace than the machine's first.
+/// Whether this process is in another user namespace than the machine's first: in one call, for who asks nothing else.
 pub fn are_nested() -> nix::Result<bool> {
     // SAFETY: an all-zero stat is a valid value to be written over.
     let mut st: libc::stat = unsafe { std::mem::zeroed() };
